@@ -1,0 +1,44 @@
+// What coordinator, shepherds and runners say to each other: small structs, CBOR on the wire.
+// Sizes and fields are checked before they are believed: `decode` throws on anything malformed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "experiments/task.h"
+
+namespace ropesweep {
+
+/// Names one try at one task.
+struct AttemptId {
+  std::string task;
+  int64_t number = 0;   ///< from 1, across restarts of the sweep
+  bool operator==(const AttemptId&) const = default;
+};
+
+// Worker → coordinator
+struct Hello { std::string host, device; int64_t pid = 0; int64_t local_rank = 0; };
+struct RequestWork { std::string loaded_weights; };       ///< idle; the weights_key its runner holds
+struct Heartbeat { AttemptId attempt; double fraction = 0; std::string what; };  ///< attempt empty: idle
+struct Done { AttemptId attempt; Outcome outcome; };       ///< finished, diverged or failed
+struct Goodbye { std::string reason; };
+
+// Coordinator → worker
+struct Assign { AttemptId attempt; Task task; };
+struct Wait { double seconds = 1; };                       ///< nothing now: ask again
+struct Acknowledge { AttemptId attempt; };                 ///< the result is durable
+struct CoordinatorAlive {};                                ///< heartbeat the other way
+struct Stop { bool save = true; };                         ///< save what can be saved and leave
+
+// Shepherd ↔ runner use Assign, Heartbeat, Done and Stop.
+using Message = std::variant<Hello, RequestWork, Heartbeat, Done, Goodbye, Assign, Wait, Acknowledge,
+                             CoordinatorAlive, Stop>;
+
+std::vector<uint8_t> encode(const Message& message);
+/// Errors: Error(transient) "malformed message: …".
+Message decode(std::span<const uint8_t> bytes);
+
+}  // namespace ropesweep

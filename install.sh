@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what building and running ropesweep needs on Debian 12: says what is missing, installs only
+# that, and does nothing when all is there. CUDA is optional and is not installed here.
+set -euo pipefail
+
+packages=(
+  # toolchain
+  g++ cmake ninja-build ccache git pkg-config
+  clang-format clang-tidy
+  # libraries
+  libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev libspdlog-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+  libdnnl-dev libhwy-dev libtomlplusplus-dev nlohmann-json3-dev
+  libpcre2-dev libzstd-dev zlib1g-dev libssl-dev
+  # the report and the plots
+  python3 python3-h5py python3-pandas python3-matplotlib
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+  [ "$status" = "install ok installed" ] || missing+=("$package")
+done
+
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+
+echo "install.sh: installing ${missing[*]}" >&2
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || {
+    echo "install.sh: not root and no sudo here; as root, run: apt-get install ${missing[*]}" >&2
+    exit 2
+  }
+  as_root=(sudo)
+fi
+log=$(mktemp)
+if ! { "${as_root[@]}" apt-get update &&
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "install.sh: apt-get failed; the whole log is in $log" >&2
+  exit 1
+fi
+rm -f "$log"

@@ -1,0 +1,25 @@
+// Keys and values of one sequence, layer by layer, so that decoding feeds each token once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/backend/ops.h"
+#include "worker/llama/config.h"
+
+namespace ropesweep::llama {
+
+struct KvCache {
+  /// Room for `capacity` tokens.
+  KvCache(backend::Backend& backend, const Config& config, backend::Dtype type, int64_t capacity);
+
+  std::vector<backend::Tensor> keys, values;  ///< per layer [capacity, G, K]
+  int64_t length = 0;                         ///< tokens held
+  int64_t capacity = 0;
+  bool rotated = true;                        ///< false: keys as the product gave them (dynamic schemes)
+
+  /// Forgets all tokens past `tokens` (a shared prefix stays).
+  void truncate(int64_t tokens) { length = tokens < length ? tokens : length; }
+};
+
+}  // namespace ropesweep::llama

@@ -1,0 +1,41 @@
+// AdamW over a model's weights with f32 masters; its state is saved and resumed to the bit.
+#pragma once
+
+#include <filesystem>
+
+#include "experiments/settings.h"
+#include "worker/backend/ops.h"
+#include "worker/llama/checkpoint.h"
+
+namespace ropesweep::llama {
+
+/// The rate at `step` (from 1) of `steps`: warm-up min(1, step / warmup_steps), then constant, or
+/// cosine from the rate to zero over the steps after warm-up.
+double learning_rate_at(const RecipeSettings& recipe, int64_t step);
+
+class Optimizer {
+ public:
+  /// Masters start as the weights (converted to f32); f32 weights are their own masters.
+  Optimizer(backend::Backend& backend, const Weights& weights);
+
+  /// Gradient accumulators, f32, zero at first and after each step.
+  const Weights& gradients() const { return gradients_; }
+
+  /// Clips by the global norm, applies AdamW (decay on matrices only), zeroes the gradients.
+  /// Returns the norm before clipping.
+  double step(const RecipeSettings& recipe, int64_t step);
+
+  int64_t steps_done() const { return steps_done_; }
+
+  /// Masters, moments and the step count, f32, as safetensors; written beside, synced, renamed.
+  void save(const std::filesystem::path& file) const;
+  /// Errors: user error naming the file when it does not fit these weights.
+  void load(const std::filesystem::path& file);
+
+ private:
+  backend::Backend& backend_;
+  Weights weights_, masters_, first_moments_, second_moments_, gradients_;
+  int64_t steps_done_ = 0;
+};
+
+}  // namespace ropesweep::llama

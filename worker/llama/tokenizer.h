@@ -1,0 +1,40 @@
+// Text to ids and back, as the checkpoint's tokenizer.json says (byte-level BPE).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ropesweep::llama {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// As `tokenizers.Tokenizer.encode`: special tokens by the post-processor when asked for.
+  virtual std::vector<int32_t> encode(std::string_view text, bool special_tokens = true) const = 0;
+  /// `skip_special` leaves special tokens out. Bytes that are not UTF-8 come back as U+FFFD.
+  virtual std::string decode(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
+  virtual int64_t vocabulary() const = 0;
+  /// The id of a token's text, or −1.
+  virtual int32_t id_of(std::string_view token) const = 0;
+
+  /// From tokenizer_config.json; −1 when it names none.
+  int32_t bos_id() const { return bos_id_; }
+  int32_t eos_id() const { return eos_id_; }
+  /// The chat template's text; empty when there is none.
+  const std::string& chat_template() const { return chat_template_; }
+
+ protected:
+  int32_t bos_id_ = -1, eos_id_ = -1;
+  std::string chat_template_;
+};
+
+/// Reads DIR/tokenizer.json and DIR/tokenizer_config.json. Errors: user error naming file and field for an
+/// unknown model, pre-tokenizer, normalizer, post-processor or decoder, or a malformed file.
+std::unique_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& directory);
+
+}  // namespace ropesweep::llama
