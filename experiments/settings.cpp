@@ -1,0 +1,120 @@
+// JSON of the settings: one list of fields a struct, in the order of settings.h.
+#include "experiments/settings.h"
+
+#include "experiments/json_fields.h"
+
+namespace ropesweep {
+namespace {
+
+template <typename Settings, typename Visitor>
+void dataset_fields(Settings& settings, const Visitor& field) {
+  field("name", settings.name);
+  field("kind", settings.kind);
+  field("path", settings.path);
+  field("text_field", settings.text_field);
+  field("samples", settings.samples);
+  field("data_seed", settings.data_seed);
+  field("skip_bad_records", settings.skip_bad_records);
+  field("window", settings.window);
+  field("stride", settings.stride);
+  field("minimum_length", settings.minimum_length);
+  field("last_tokens", settings.last_tokens);
+  field("bos", settings.bos);
+  field("max_new_tokens", settings.max_new_tokens);
+  field("which", settings.which);
+  field("instruction_template", settings.instruction_template);
+  field("keep_samples", settings.keep_samples);
+}
+
+template <typename Settings, typename Visitor>
+void lora_fields(Settings& settings, const Visitor& field) {
+  field("rank", settings.rank);
+  field("alpha", settings.alpha);
+  field("dropout", settings.dropout);
+}
+
+template <typename Settings, typename Visitor>
+void recipe_fields(Settings& settings, const Visitor& field) {
+  field("name", settings.name);
+  field("from", settings.from);
+  field("init", settings.init);
+  field("data", settings.data);
+  field("text_field", settings.text_field);
+  field("validation", settings.validation);
+  field("validation_documents", settings.validation_documents);
+  field("context_length", settings.context_length);
+  field("steps", settings.steps);
+  field("batch_tokens", settings.batch_tokens);
+  field("learning_rate", settings.learning_rate);
+  field("schedule", settings.schedule);
+  field("warmup_steps", settings.warmup_steps);
+  field("beta1", settings.beta1);
+  field("beta2", settings.beta2);
+  field("epsilon", settings.epsilon);
+  field("weight_decay", settings.weight_decay);
+  field("clip", settings.clip);
+  field("lora", settings.lora);
+  field("train_scale", settings.train_scale);
+  field("validate_every", settings.validate_every);
+  field("save_every", settings.save_every);
+  field("stop_if_loss_above", settings.stop_if_loss_above);
+  field("stop_if_after", settings.stop_if_after);
+  field("append_eos", settings.append_eos);
+  field("prepend_bos", settings.prepend_bos);
+  field("packing", settings.packing);
+  field("data_seed", settings.data_seed);
+}
+
+template <typename Settings, typename Visitor>
+void worker_fields(Settings& settings, const Visitor& field) {
+  field("device", settings.device);
+  field("type", settings.type);
+  field("threads", settings.threads);
+  field("gpus_per_task", settings.gpus_per_task);
+}
+
+template <typename Settings, typename Visitor>
+void limit_fields(Settings& settings, const Visitor& field) {
+  field("crash_limit", settings.crash_limit);
+  field("time_seconds", settings.time_seconds);
+  field("memory_bytes", settings.memory_bytes);
+}
+
+}  // namespace
+
+void to_json(nlohmann::json& json, const DatasetSettings& settings) {
+  dataset_fields(settings, JsonWriter(json));
+}
+void from_json(const nlohmann::json& json, DatasetSettings& settings) {
+  dataset_fields(settings, JsonReader(json));
+}
+
+void to_json(nlohmann::json& json, const LoraSettings& settings) {
+  lora_fields(settings, JsonWriter(json));
+}
+void from_json(const nlohmann::json& json, LoraSettings& settings) {
+  lora_fields(settings, JsonReader(json));
+}
+
+void to_json(nlohmann::json& json, const RecipeSettings& settings) {
+  recipe_fields(settings, JsonWriter(json));
+}
+void from_json(const nlohmann::json& json, RecipeSettings& settings) {
+  recipe_fields(settings, JsonReader(json));
+}
+
+void to_json(nlohmann::json& json, const WorkerSettings& settings) {
+  worker_fields(settings, JsonWriter(json));
+}
+void from_json(const nlohmann::json& json, WorkerSettings& settings) {
+  worker_fields(settings, JsonReader(json));
+}
+
+void to_json(nlohmann::json& json, const LimitSettings& settings) {
+  limit_fields(settings, JsonWriter(json));
+}
+void from_json(const nlohmann::json& json, LimitSettings& settings) {
+  limit_fields(settings, JsonReader(json));
+}
+
+}  // namespace ropesweep

@@ -1,0 +1,49 @@
+// JSON of a task: everything a runner needs travels in it.
+#include "experiments/json_fields.h"
+#include "experiments/task.h"
+
+namespace ropesweep {
+namespace {
+
+constexpr const char* fine_tune_kind = "fine_tune";
+constexpr const char* evaluation_kind = "evaluation";
+
+template <typename Struct, typename Visitor>
+void task_fields(Struct& task, const Visitor& field) {
+  field("id", task.id);
+  field("model", task.model);
+  field("weights", task.weights);
+  field("weights_key", task.weights_key);
+  field("needs", task.needs);
+  field("scheme", task.scheme);
+  field("scale", task.scale);
+  field("cells", task.cells);
+  field("dataset", task.dataset);
+  field("fine_tune", task.fine_tune);
+  field("training_data", task.training_data);
+  field("validation_data", task.validation_data);
+  field("output", task.output);
+  field("workers", task.workers);
+  field("seed", task.seed);
+  field("flops", task.flops);
+  field("memory_bytes", task.memory_bytes);
+}
+
+}  // namespace
+
+void to_json(nlohmann::json& json, const Task& task) {
+  task_fields(task, JsonWriter(json));
+  json["kind"] = task.kind == TaskKind::fine_tune ? fine_tune_kind : evaluation_kind;
+}
+
+void from_json(const nlohmann::json& json, Task& task) {
+  task_fields(task, JsonReader(json));
+  if (!json.contains("kind")) return;
+  const std::string kind = json.at("kind").get<std::string>();
+  if (kind != fine_tune_kind && kind != evaluation_kind) {
+    throw_transient_error("JSON field \"kind\": unknown task kind \"{}\"", kind);
+  }
+  task.kind = kind == fine_tune_kind ? TaskKind::fine_tune : TaskKind::evaluation;
+}
+
+}  // namespace ropesweep
