@@ -18,6 +18,8 @@ class Channel {
   virtual void send(int to, const Message& message) = 0;
   /// The next message and its sender, or nothing. Never blocks.
   virtual std::optional<std::pair<int, Message>> poll() = 0;
+  /// The peer is taken for dead: what is still queued for it is no longer pushed.
+  virtual void abandon(int /*rank*/) {}
 };
 
 }  // namespace ropesweep

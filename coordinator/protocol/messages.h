@@ -30,12 +30,14 @@ struct Goodbye { std::string reason; };
 struct Assign { AttemptId attempt; Task task; };
 struct Wait { double seconds = 1; };                       ///< nothing now: ask again
 struct Acknowledge { AttemptId attempt; };                 ///< the result is durable
-struct CoordinatorAlive {};                                ///< heartbeat the other way
+/// Heartbeat the other way; who coordinates, so that a worker on the same host can watch the process itself.
+struct CoordinatorAlive { std::string host; int64_t pid = 0; };
+struct Abandon { AttemptId attempt; };                     ///< stale: end it, its answer is not wanted
 struct Stop { bool save = true; };                         ///< save what can be saved and leave
 
-// Shepherd ↔ runner use Assign, Heartbeat, Done and Stop.
+// Shepherd ↔ runner use Assign, Heartbeat, Done, CoordinatorAlive (the shepherd is alive) and Stop.
 using Message = std::variant<Hello, RequestWork, Heartbeat, Done, Goodbye, Assign, Wait, Acknowledge,
-                             CoordinatorAlive, Stop>;
+                             CoordinatorAlive, Abandon, Stop>;
 
 std::vector<uint8_t> encode(const Message& message);
 /// Errors: Error(transient) "malformed message: …".
