@@ -1,4 +1,5 @@
-// From a sweep to its grid: cells with ids, and the directed acyclic graph of fine-tunes they share.
+// From a sweep to its grid: cells with ids, and the directed acyclic graph of fine-tunes they
+// share.
 #pragma once
 
 #include <map>
@@ -17,31 +18,32 @@ using Digests = std::map<std::string, std::string>;
 /// Every path a sweep refers to, for the caller to digest.
 std::vector<std::string> referenced_paths(const Sweep& sweep);
 
-/// A recipe stage applied at (scheme, train scale, seed). `scheme` is `none` with scale 1 where the scale
-/// is 1 and the scheme static: those are the same training and are done once.
+/// A recipe stage applied at (scheme, train scale, seed). `scheme` is `none` with scale 1 where the
+/// scale is 1 and the scheme static: those are the same training and are done once.
 struct FineTune {
-  std::string id;                      ///< 20 hex digits of the canonical text's SHA-256
-  std::string parent;                  ///< fine-tune id, or empty: the base model (or `recipe.init`)
-  std::string model;                   ///< model name
+  std::string id;      ///< 20 hex digits of the canonical text's SHA-256
+  std::string parent;  ///< fine-tune id, or empty: the base model (or `recipe.init`)
+  std::string model;   ///< model name
   std::string scheme;
   double train_scale = 1;
   int64_t seed = 0;
   RecipeSettings recipe;
-  std::vector<std::string> shared_by;  ///< ids of the cells that need it (directly or through a child)
+  std::vector<std::string>
+      shared_by;  ///< ids of the cells that need it (directly or through a child)
   std::string canonical;
 };
 
 /// One point of the grid.
 struct Cell {
-  std::string id;          ///< 20 hex digits of the canonical text's SHA-256
+  std::string id;  ///< 20 hex digits of the canonical text's SHA-256
   std::string model, recipe, scheme, dataset;
   double train_scale = 1;  ///< as the row shows it; 1 where the scale axes collapse
   double eval_scale = 1;
   int64_t context_length = 0;
   int64_t seed = 0;
-  std::string fine_tune;   ///< id of the fine-tune whose weights it measures; empty: zero-shot
-  std::string canonical;   ///< JSON text: model digest, recipe chain, scheme, scales, length, data digest,
-                           ///< metric settings, seed, number type
+  std::string fine_tune;  ///< id of the fine-tune whose weights it measures; empty: zero-shot
+  std::string canonical;  ///< JSON text: model digest, recipe chain, scheme, scales, length, data
+                          ///< digest, metric settings, seed, number type
 };
 
 void to_json(nlohmann::json& json, const FineTune& fine_tune);
@@ -50,9 +52,9 @@ void to_json(nlohmann::json& json, const Cell& cell);
 void from_json(const nlohmann::json& json, Cell& cell);
 
 struct Grid {
-  std::vector<Cell> cells;            ///< unique ids, in the order of the axes (last axis fastest)
-  std::vector<FineTune> fine_tunes;   ///< parents before children
-  std::vector<std::string> notes;     ///< what collapsed and why, for `plan`
+  std::vector<Cell> cells;           ///< unique ids, in the order of the axes (last axis fastest)
+  std::vector<FineTune> fine_tunes;  ///< parents before children
+  std::vector<std::string> notes;    ///< what collapsed and why, for `plan`
 };
 
 /// Expands a sweep. Deterministic: same sweep and digests, same ids in the same order.

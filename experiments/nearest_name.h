@@ -7,8 +7,8 @@
 
 namespace ropesweep {
 
-/// The known name with the least edit distance to `word`, when that is at most a third of its length
-/// (at least 2); otherwise "".
+/// The known name with the least edit distance to `word`, when that is at most a third of its
+/// length (at least 2); otherwise "".
 std::string nearest_name(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace ropesweep

@@ -1,5 +1,5 @@
-// What a task brings back: sums and counts, never ratios, so that figures are formed in one place and can
-// be merged; curves; or a failure with its kind.
+// What a task brings back: sums and counts, never ratios, so that figures are formed in one place
+// and can be merged; curves; or a failure with its kind.
 #pragma once
 
 #include <cstdint>
@@ -12,40 +12,41 @@
 
 namespace ropesweep {
 
-/// Sums from which one row's value and standard error follow (`metric_value`, `metric_standard_error`).
+/// Sums from which one row's value and standard error follow (`metric_value`,
+/// `metric_standard_error`).
 struct Measure {
   /// ppl_token = exp(Σ nll / tokens) · ppl_window = exp(mean of window means) ·
   /// accuracy, accuracy_word_boundary, accuracy@LOCATION = hits / count.
   std::string metric;
-  int64_t count = 0;       ///< documents (ppl_token), windows (ppl_window), samples (accuracies)
-  double sum_nll = 0;      ///< natural logarithms (ppl_window: the sum of window means)
-  int64_t tokens = 0;      ///< predicted tokens
+  int64_t count = 0;   ///< documents (ppl_token), windows (ppl_window), samples (accuracies)
+  double sum_nll = 0;  ///< natural logarithms (ppl_window: the sum of window means)
+  int64_t tokens = 0;  ///< predicted tokens
   int64_t hits = 0;
   // Second moments over the `count` units, for the standard error of the ratio Σy/Σt.
-  double sum_yy = 0;       ///< Σ nll_u²
-  double sum_yt = 0;       ///< Σ nll_u · tokens_u
-  double sum_tt = 0;       ///< Σ tokens_u²
+  double sum_yy = 0;  ///< Σ nll_u²
+  double sum_yt = 0;  ///< Σ nll_u · tokens_u
+  double sum_tt = 0;  ///< Σ tokens_u²
 };
 
 double metric_value(const Measure& measure);
-/// Accuracies: half the 68.27 % Wilson interval. Perplexities: the ratio estimator's error by unit, carried
-/// through exp; NaN with fewer than two units.
+/// Accuracies: half the 68.27 % Wilson interval. Perplexities: the ratio estimator's error by unit,
+/// carried through exp; NaN with fewer than two units.
 double metric_standard_error(const Measure& measure);
 
 /// One generated sample, kept when the data set asks for it.
 struct SampleRecord {
   int64_t index = 0;
-  std::string text;        ///< what the model generated
+  std::string text;  ///< what the model generated
   std::string reference;
   bool hit = false;
-  std::string location;    ///< where the answer stands, e.g. "start", "0.35"
+  std::string location;  ///< where the answer stands, e.g. "start", "0.35"
 };
 
 struct CellOutcome {
-  std::string cell;                    ///< id
-  std::vector<Measure> measures;       ///< the first is the main one
+  std::string cell;               ///< id
+  std::vector<Measure> measures;  ///< the first is the main one
   std::vector<SampleRecord> samples;
-  double seconds = 0;                  ///< this cell's share of the task's time
+  double seconds = 0;  ///< this cell's share of the task's time
 };
 
 /// Loss curves of a fine-tune; NaN where a step has no validation loss.
@@ -55,23 +56,24 @@ struct Curve {
 };
 
 struct FineTuneOutcome {
-  std::string fine_tune;     ///< id
+  std::string fine_tune;  ///< id
   int64_t steps = 0;
   int64_t tokens = 0;
-  double training_loss = 0;  ///< mean of the last step
-  double validation_loss = 0;///< last measured; NaN when never
+  double training_loss = 0;    ///< mean of the last step
+  double validation_loss = 0;  ///< last measured; NaN when never
   Curve curve;
-  std::string checkpoint;    ///< directory of the weights, relative to the store's directory
+  std::string checkpoint;  ///< directory of the weights, relative to the store's directory
 };
 
 struct Outcome {
-  FailureKind failure_kind = FailureKind::none;  ///< none: finished; diverged: a result with its curve
-  std::string failure;                           ///< one line: what and where
-  std::vector<CellOutcome> cells;                ///< an evaluation task
-  std::vector<FineTuneOutcome> fine_tunes;       ///< a fine-tune task: exactly one
+  FailureKind failure_kind =
+      FailureKind::none;                    ///< none: finished; diverged: a result with its curve
+  std::string failure;                      ///< one line: what and where
+  std::vector<CellOutcome> cells;           ///< an evaluation task
+  std::vector<FineTuneOutcome> fine_tunes;  ///< a fine-tune task: exactly one
   double seconds = 0;
-  std::string device;                            ///< e.g. "cpu (AMD EPYC, 1 thread)"
-  std::string type;                              ///< f32 | bf16
+  std::string device;  ///< e.g. "cpu (AMD EPYC, 1 thread)"
+  std::string type;    ///< f32 | bf16
 };
 
 void to_json(nlohmann::json& json, const Measure& measure);

@@ -1,6 +1,6 @@
 // From a scheme's name to the table that enters attention. Every rotary scheme is a table of angles
-// φ(m, i) and two amplitudes a_q(m, i), a_k(m, i): a query pair is rotated by φ and multiplied by a_q,
-// a key pair by φ and a_k. Angles are built in double precision and rounded once.
+// φ(m, i) and two amplitudes a_q(m, i), a_k(m, i): a query pair is rotated by φ and multiplied by
+// a_q, a key pair by φ and a_k. Angles are built in double precision and rounded once.
 //
 // Letters: d head dimension (even) · i pair index 0 … d/2−1 · b base · θ_i = b^(−2i/d)
 //          L0 original (pre-training) length · s scale · m position · L current sequence length
@@ -25,9 +25,9 @@ struct RotaryShape {
 /// A frequency map: φ(m, i) = m · inv_freq[i], constant amplitudes.
 /// A scheme whose amplitudes vary with m overrides `PositionEncoding::table` instead.
 struct FrequencyMap {
-  std::vector<double> inv_freq;    ///< [d/2] θ'_i, radians per token
-  double query_amplitude = 1.0;    ///< a_q
-  double key_amplitude = 1.0;      ///< a_k
+  std::vector<double> inv_freq;  ///< [d/2] θ'_i, radians per token
+  double query_amplitude = 1.0;  ///< a_q
+  double key_amplitude = 1.0;    ///< a_k
 };
 
 /// cos and sin of φ(m, i) with the amplitudes multiplied in; row-major [rows, pairs].
@@ -41,11 +41,12 @@ struct RotaryTable {
 /// A scheme written as a call: `yarn`, `power(0.5)`, `dynamic-ntk(factor=2)`, `resonance(yarn)`.
 struct SchemeCall {
   std::string name;
-  std::vector<std::string> positional;        ///< arguments without a name, in order
-  std::map<std::string, std::string> named;   ///< option → value
+  std::vector<std::string> positional;       ///< arguments without a name, in order
+  std::map<std::string, std::string> named;  ///< option → value
 };
 
-/// Parses a scheme's text. Errors: user error with the place of the first character that does not fit.
+/// Parses a scheme's text. Errors: user error with the place of the first character that does not
+/// fit.
 SchemeCall parse_scheme_call(std::string_view text);
 
 /// One scheme at one scale over one rotary shape. Immutable; safe to share between threads.
@@ -63,7 +64,7 @@ class PositionEncoding {
   /// Rows for positions first … first + rows − 1 of a sequence of `length` tokens.
   virtual RotaryTable table(int64_t first, int64_t rows, int64_t length) const;
 
-  const std::string& scheme() const { return scheme_; }   ///< canonical text, e.g. "power(0.5)"
+  const std::string& scheme() const { return scheme_; }  ///< canonical text, e.g. "power(0.5)"
   double scale() const { return scale_; }
   const RotaryShape& shape() const { return shape_; }
 
@@ -79,9 +80,9 @@ class PositionEncoding {
 /// What the registry knows of a scheme (`ropesweep encoding --list`).
 struct SchemeInfo {
   std::string name;
-  std::string summary;                  ///< one line, with the source (paper)
-  std::vector<std::string> options;     ///< "beta_fast=32: …"
-  bool takes_scale = true;              ///< false: the scale axes collapse (none, power, truncated, …)
+  std::string summary;               ///< one line, with the source (paper)
+  std::vector<std::string> options;  ///< "beta_fast=32: …"
+  bool takes_scale = true;  ///< false: the scale axes collapse (none, power, truncated, …)
 };
 const std::vector<SchemeInfo>& all_schemes();
 
@@ -97,11 +98,13 @@ bool scheme_takes_scale(std::string_view text);
 /// The same positions whatever the length (the opposite of depends_on_length), without building.
 bool scheme_is_static(std::string_view text);
 
-/// How tables are computed: in double, rounded once; or with float32 arithmetic in transformers' order.
+/// How tables are computed: in double, rounded once; or with float32 arithmetic in transformers'
+/// order.
 enum class TableArithmetic { exact, hugging_face };
 
-/// Builds the encoding. Scale 1 of a static scheme that takes a scale is the base model's own positions.
-/// Errors: user error for an unknown scheme, a bad option, a scale below 1 or an odd head dimension.
+/// Builds the encoding. Scale 1 of a static scheme that takes a scale is the base model's own
+/// positions. Errors: user error for an unknown scheme, a bad option, a scale below 1 or an odd
+/// head dimension.
 std::shared_ptr<const PositionEncoding> make_position_encoding(
     std::string_view scheme, double scale, const RotaryShape& shape,
     TableArithmetic arithmetic = TableArithmetic::exact);

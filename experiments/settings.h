@@ -1,5 +1,6 @@
-// What a sweep file (or the options of `eval` and `finetune`) may set: data sets, recipe stages, workers,
-// limits. Plain structs with their defaults, and their JSON for messages and canonical texts.
+// What a sweep file (or the options of `eval` and `finetune`) may set: data sets, recipe stages,
+// workers, limits. Plain structs with their defaults, and their JSON for messages and canonical
+// texts.
 #pragma once
 
 #include <cstdint>
@@ -12,30 +13,31 @@ namespace ropesweep {
 /// A data set and how it is measured: one value of the axis `dataset`.
 struct DatasetSettings {
   std::string name;
-  /// text: perplexity over documents of a file. synthetic-wiki: perplexity over generated documents.
-  /// lines, passkey: retrieval (read from `path`, or built for each context length from `data_seed`).
-  /// wikiqa: questions by presence accuracy (read from `path`, or built on synthetic-wiki documents).
+  /// text: perplexity over documents of a file. synthetic-wiki: perplexity over generated
+  /// documents. lines, passkey: retrieval (read from `path`, or built for each context length from
+  /// `data_seed`). wikiqa: questions by presence accuracy (read from `path`, or built on
+  /// synthetic-wiki documents).
   std::string kind;
-  std::string path;               ///< absolute; empty: built in memory
+  std::string path;  ///< absolute; empty: built in memory
   std::string text_field = "text";
-  int64_t samples = 0;            ///< documents or samples used; 0: all of a file, 50 of a built set
-  uint64_t data_seed = 0;         ///< seed of a built set
+  int64_t samples = 0;     ///< documents or samples used; 0: all of a file, 50 of a built set
+  uint64_t data_seed = 0;  ///< seed of a built set
   bool skip_bad_records = false;
   // perplexity
-  std::string window = "sliding"; ///< sliding | truncated
-  int64_t stride = 256;           ///< tokens, sliding
-  int64_t minimum_length = 0;     ///< documents with fewer tokens are left out
-  int64_t last_tokens = 0;        ///< truncated: score only the last n tokens of a window; 0: all
-  std::string bos = "auto";       ///< auto | yes | no
+  std::string window = "sliding";  ///< sliding | truncated
+  int64_t stride = 256;            ///< tokens, sliding
+  int64_t minimum_length = 0;      ///< documents with fewer tokens are left out
+  int64_t last_tokens = 0;         ///< truncated: score only the last n tokens of a window; 0: all
+  std::string bos = "auto";        ///< auto | yes | no
   // generation
-  int64_t max_new_tokens = 0;     ///< 0: the task's default (wikiqa 50, lines 35, passkey 16)
-  std::string which = "first";    ///< lines: first | last integer of the output
+  int64_t max_new_tokens = 0;         ///< 0: the task's default (wikiqa 50, lines 35, passkey 16)
+  std::string which = "first";        ///< lines: first | last integer of the output
   bool instruction_template = false;  ///< prompts go through the checkpoint's chat template
-  bool keep_samples = false;      ///< per-sample records go into the store
+  bool keep_samples = false;          ///< per-sample records go into the store
 };
 
 struct LoraSettings {
-  int64_t rank = 0;               ///< 0: full fine-tuning
+  int64_t rank = 0;  ///< 0: full fine-tuning
   double alpha = 16;
   double dropout = 0;
 };
@@ -43,43 +45,44 @@ struct LoraSettings {
 /// One stage of a recipe: what `ropesweep finetune` does once.
 struct RecipeSettings {
   std::string name;
-  std::string from;               ///< the stage this one builds on; empty: the base model
-  std::string init;               ///< absolute path of a config.json: train from scratch
-  std::string data;               ///< absolute path, or a data set's name in the sweep's [datasets]
+  std::string from;  ///< the stage this one builds on; empty: the base model
+  std::string init;  ///< absolute path of a config.json: train from scratch
+  std::string data;  ///< absolute path, or a data set's name in the sweep's [datasets]
   std::string text_field = "text";
-  std::string validation;         ///< path or data set name; empty: none
+  std::string validation;  ///< path or data set name; empty: none
   int64_t validation_documents = 64;
   int64_t context_length = 0;
-  int64_t steps = 0;              ///< resolved: from `tokens` when that was given
+  int64_t steps = 0;  ///< resolved: from `tokens` when that was given
   int64_t batch_tokens = 0;
   double learning_rate = 0;
   std::string schedule = "constant";  ///< constant | cosine
   int64_t warmup_steps = 0;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0;
-  double clip = 1.0;              ///< global gradient norm; 0: none
+  double clip = 1.0;  ///< global gradient norm; 0: none
   LoraSettings lora;
   std::optional<double> train_scale;  ///< fixes the scale of this stage whatever the axis says
-  int64_t validate_every = 0;     ///< steps; 0: at the end only, when there is validation data
-  int64_t save_every = 0;         ///< steps; 0: the program chooses
-  double stop_if_loss_above = 0;  ///< diverged when the loss passes this after stop_if_after steps; 0: no bound
+  int64_t validate_every = 0;         ///< steps; 0: at the end only, when there is validation data
+  int64_t save_every = 0;             ///< steps; 0: the program chooses
+  double stop_if_loss_above =
+      0;  ///< diverged when the loss passes this after stop_if_after steps; 0: no bound
   int64_t stop_if_after = 0;
   bool append_eos = false, prepend_bos = false;
-  bool packing = false;           ///< documents joined until a chunk is full
-  uint64_t data_seed = 0;         ///< for built data
+  bool packing = false;    ///< documents joined until a chunk is full
+  uint64_t data_seed = 0;  ///< for built data
 };
 
 struct WorkerSettings {
-  std::string device = "auto";    ///< auto | cpu | cuda
-  std::string type = "f32";       ///< f32 | bf16
-  int64_t threads = 0;            ///< 0: cores divided by the host's workers
+  std::string device = "auto";  ///< auto | cpu | cuda
+  std::string type = "f32";     ///< f32 | bf16
+  int64_t threads = 0;          ///< 0: cores divided by the host's workers
   int64_t gpus_per_task = 1;
 };
 
 struct LimitSettings {
-  int64_t crash_limit = 3;        ///< attempts that may die before a task fails
-  double time_seconds = 0;        ///< 0: none
-  double memory_bytes = 0;        ///< 0: what the device has
+  int64_t crash_limit = 3;  ///< attempts that may die before a task fails
+  double time_seconds = 0;  ///< 0: none
+  double memory_bytes = 0;  ///< 0: what the device has
 };
 
 // JSON with every field by its name; absent fields keep their defaults.

@@ -1,4 +1,5 @@
-// A parsed sweep file: what the user wrote, checked, with paths made absolute. Nothing is expanded here.
+// A parsed sweep file: what the user wrote, checked, with paths made absolute. Nothing is expanded
+// here.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +19,7 @@ struct EvalScale {
 
 struct Axes {
   std::vector<std::string> model = {"default"};
-  std::vector<std::string> scheme;          ///< canonical texts
+  std::vector<std::string> scheme;  ///< canonical texts
   std::vector<double> train_scale = {1};
   std::vector<EvalScale> eval_scale = {{true, 1}};
   std::vector<int64_t> context_length;
@@ -37,9 +38,9 @@ struct Exclusion {
 
 struct Sweep {
   std::string name;
-  std::filesystem::path file;               ///< absolute
-  std::string text;                         ///< the file's bytes, for provenance
-  std::map<std::string, std::string> models;             ///< name → absolute directory
+  std::filesystem::path file;                 ///< absolute
+  std::string text;                           ///< the file's bytes, for provenance
+  std::map<std::string, std::string> models;  ///< name → absolute directory
   Axes axes;
   std::vector<Exclusion> exclusions;
   std::map<std::string, RecipeSettings> recipes;
@@ -48,8 +49,9 @@ struct Sweep {
   LimitSettings limits;
 };
 
-/// Reads and checks a sweep file. Errors: user error "FILE:LINE: what; nearest known name or remedy" for
-/// anything unknown, mistyped or inconsistent (an axis value that nothing defines, a cycle of `from`).
+/// Reads and checks a sweep file. Errors: user error "FILE:LINE: what; nearest known name or
+/// remedy" for anything unknown, mistyped or inconsistent (an axis value that nothing defines, a
+/// cycle of `from`).
 Sweep read_sweep(const std::filesystem::path& file);
 
 /// The same from text; `file` gives the name in errors and the directory of relative paths.

@@ -1,5 +1,5 @@
-// What a worker is given: one fine-tune, or one batch of cells that share one pass or one set of loaded
-// weights. A task carries all that its runner needs; nothing is looked up elsewhere.
+// What a worker is given: one fine-tune, or one batch of cells that share one pass or one set of
+// loaded weights. A task carries all that its runner needs; nothing is looked up elsewhere.
 #pragma once
 
 #include <string>
@@ -13,16 +13,16 @@ namespace ropesweep {
 enum class TaskKind { fine_tune, evaluation };
 
 struct Task {
-  std::string id;                   ///< fine-tune: its id; evaluation: hash of its cells' ids
+  std::string id;  ///< fine-tune: its id; evaluation: hash of its cells' ids
   TaskKind kind = TaskKind::evaluation;
-  std::string model;                ///< absolute directory of the base model (config, tokenizer, weights)
-  std::string weights;              ///< absolute directory of the weights to load; empty: start from `init`
-  std::string weights_key;          ///< what identifies the loaded weights: fine-tune id, or model digest
-  std::vector<std::string> needs;   ///< fine-tune ids that must be finished first
-  std::string scheme;               ///< effective scheme
-  double scale = 1;                 ///< effective scale: train scale (fine-tune) or eval scale
+  std::string model;        ///< absolute directory of the base model (config, tokenizer, weights)
+  std::string weights;      ///< absolute directory of the weights to load; empty: start from `init`
+  std::string weights_key;  ///< what identifies the loaded weights: fine-tune id, or model digest
+  std::vector<std::string> needs;  ///< fine-tune ids that must be finished first
+  std::string scheme;              ///< effective scheme
+  double scale = 1;                ///< effective scale: train scale (fine-tune) or eval scale
   // evaluation
-  std::vector<Cell> cells;          ///< differ only in context length and in axes without effect on figures
+  std::vector<Cell> cells;  ///< differ only in context length and in axes without effect on figures
   DatasetSettings dataset;
   // fine_tune
   FineTune fine_tune;
@@ -47,9 +47,9 @@ struct ModelGeometry {
 };
 using Geometries = std::map<std::string, ModelGeometry>;  ///< model name → geometry
 
-/// Groups the grid's unfinished cells into tasks: cells that one pass answers (truncated perplexity at
-/// several lengths under a static scheme) or that share weights, scheme and data set; and one task a
-/// fine-tune that some unfinished cell needs and that is not finished itself. Deterministic.
+/// Groups the grid's unfinished cells into tasks: cells that one pass answers (truncated perplexity
+/// at several lengths under a static scheme) or that share weights, scheme and data set; and one
+/// task a fine-tune that some unfinished cell needs and that is not finished itself. Deterministic.
 /// `finished`: ids of cells and fine-tunes that the store has. `store_directory`: NAME.d.
 std::vector<Task> make_tasks(const Sweep& sweep, const Grid& grid, const Digests& digests,
                              const Geometries& geometries, const std::vector<std::string>& finished,

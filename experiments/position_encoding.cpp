@@ -1,0 +1,129 @@
+// Builds position encodings from the registry, and tables from their maps.
+#include "experiments/position_encoding.h"
+
+#include <cmath>
+
+#include "experiments/error.h"
+#include "experiments/scheme_text.h"
+
+namespace ropesweep {
+namespace {
+
+using schemes::MapRequest;
+using schemes::SchemeDefinition;
+
+/// A scheme that is a frequency map. A static one is computed once.
+class MappedEncoding : public PositionEncoding {
+ public:
+  MappedEncoding(const SchemeText& scheme, MapRequest request)
+      : PositionEncoding(scheme.canonical, request.scale, request.shape),
+        definition_(*scheme.definition),
+        request_(std::move(request)) {
+    if (!definition_.depends_on_length) static_map_ = definition_.map(request_, 0);
+  }
+
+  FrequencyMap map(int64_t length) const override {
+    return definition_.depends_on_length ? definition_.map(request_, length) : static_map_;
+  }
+
+  bool depends_on_length() const override { return definition_.depends_on_length; }
+
+ private:
+  const SchemeDefinition& definition_;
+  MapRequest request_;
+  FrequencyMap static_map_;
+};
+
+/// Static: takes a scale (that no option fixes), and the same positions at any length.
+bool takes_scale(const SchemeText& scheme) {
+  const SchemeDefinition& definition = *scheme.definition;
+  if (!definition.takes_scale) return false;
+  return definition.scale_option.empty() || !scheme.options.has(definition.scale_option);
+}
+
+void check_request(double scale, const RotaryShape& shape) {
+  if (!(scale >= 1) || !std::isfinite(scale)) {
+    throw_user_error("a scale must be a number of at least 1, not {}", shortest_number(scale));
+  }
+  if (shape.head_dim < 4 || shape.head_dim % 2 != 0) {
+    throw_user_error("a head dimension must be even and at least 4, not {}", shape.head_dim);
+  }
+  if (!(shape.base > 1) || !std::isfinite(shape.base)) {
+    throw_user_error("a rotary base must be greater than 1, not {}", shortest_number(shape.base));
+  }
+  if (!(shape.original_length >= 1) || !std::isfinite(shape.original_length)) {
+    throw_user_error("an original length must be at least 1 token, not {}",
+                     shortest_number(shape.original_length));
+  }
+}
+
+}  // namespace
+
+PositionEncoding::PositionEncoding(std::string scheme, double scale, RotaryShape shape)
+    : scheme_(std::move(scheme)), scale_(scale), shape_(shape) {}
+
+RotaryTable PositionEncoding::table(int64_t first, int64_t rows, int64_t length) const {
+  const FrequencyMap frequencies = map(length);
+  RotaryTable table;
+  table.rows = rows;
+  table.pairs = static_cast<int64_t>(frequencies.inv_freq.size());
+  const size_t size = static_cast<size_t>(rows * table.pairs);
+  for (auto* column : {&table.query_cos, &table.query_sin, &table.key_cos, &table.key_sin}) {
+    column->resize(size);
+  }
+  size_t at = 0;
+  for (int64_t m = first; m < first + rows; ++m) {
+    for (const double frequency : frequencies.inv_freq) {
+      const double angle = static_cast<double>(m) * frequency;
+      const double cosine = std::cos(angle);
+      const double sine = std::sin(angle);
+      table.query_cos[at] = static_cast<float>(frequencies.query_amplitude * cosine);
+      table.query_sin[at] = static_cast<float>(frequencies.query_amplitude * sine);
+      table.key_cos[at] = static_cast<float>(frequencies.key_amplitude * cosine);
+      table.key_sin[at] = static_cast<float>(frequencies.key_amplitude * sine);
+      ++at;
+    }
+  }
+  return table;
+}
+
+const std::vector<SchemeInfo>& all_schemes() {
+  static const std::vector<SchemeInfo> infos = [] {
+    std::vector<SchemeInfo> all;
+    for (const SchemeDefinition* definition : schemes::definitions()) {
+      SchemeInfo info = {definition->name, definition->summary, {}, definition->takes_scale};
+      for (const schemes::SchemeOption& option : definition->options) {
+        const std::string value = option.default_value ? "=" + *option.default_value : "";
+        info.options.push_back(option.name + value + ": " + option.meaning);
+      }
+      all.push_back(std::move(info));
+    }
+    return all;
+  }();
+  return infos;
+}
+
+std::string canonical_scheme(std::string_view text) { return understand_scheme(text).canonical; }
+
+bool scheme_takes_scale(std::string_view text) { return takes_scale(understand_scheme(text)); }
+
+bool scheme_is_static(std::string_view text) {
+  return !understand_scheme(text).definition->depends_on_length;
+}
+
+std::shared_ptr<const PositionEncoding> make_position_encoding(std::string_view scheme,
+                                                               double scale,
+                                                               const RotaryShape& shape,
+                                                               TableArithmetic arithmetic) {
+  check_request(scale, shape);
+  SchemeText understood = understand_scheme(scheme);
+  const bool scaled = takes_scale(understood);
+  if (scaled && scale == 1 && !understood.definition->depends_on_length) {
+    // Scale 1 is the base model's own positions, to the bit; the name stays what was asked for.
+    understood.definition = &schemes::none_scheme();
+  }
+  return std::make_shared<MappedEncoding>(
+      understood, MapRequest{understood.options, scaled ? scale : 1.0, shape, arithmetic});
+}
+
+}  // namespace ropesweep

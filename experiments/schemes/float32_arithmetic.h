@@ -1,0 +1,26 @@
+// Float32 arithmetic as PyTorch does it on a CPU, so that `--hf-bits` gives transformers'
+// frequencies to the last bit. Only powers need care: everything else is one IEEE operation an
+// element.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "experiments/position_encoding.h"
+
+namespace ropesweep::schemes {
+
+/// `base ** (torch.arange(0, dim, 2) / dim)` in float32, [dim / 2].
+std::vector<float> float32_wavelengths(int64_t dim, float base);
+
+/// `1.0 / float32_wavelengths(dim, base)`: the inverse frequencies of transformers' default type.
+std::vector<float> float32_frequencies(int64_t dim, float base);
+
+/// A map whose values are float32 numbers.
+FrequencyMap float32_map(const std::vector<float>& inv_freq, double attention_factor = 1.0);
+
+/// SLEEF's powf with an error below 1 ulp (`Sleef_powf_u10`, FMA variant) for x > 0 and a finite,
+/// normal result: what PyTorch's vector loops call.
+float sleef_powf(float x, float y);
+
+}  // namespace ropesweep::schemes
