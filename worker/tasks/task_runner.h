@@ -2,14 +2,24 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "experiments/outcome.h"
+#include "experiments/position_encoding.h"
 #include "experiments/task.h"
 
 namespace ropesweep::tasks {
+
+/// The loss of one predicted token, for `eval --per-token`.
+struct TokenLoss {
+  int64_t document = 0;  ///< the record's number, from 0
+  int64_t position = 0;  ///< the token's index in the document
+  int32_t id = 0;        ///< the token
+  float nll = 0;         ///< natural logarithm
+};
 
 /// What a running task tells its caller, and how it is told to stop.
 struct TaskContext {
@@ -17,18 +27,23 @@ struct TaskContext {
   std::function<void(double fraction, const std::string& what)> progress;
   /// Set by another thread or a signal handler: save what can be saved and throw Error(time).
   const std::atomic<bool>* stop = nullptr;
+  /// Called for each scored token, in order (perplexity with a single cell).
+  std::function<void(const TokenLoss& loss)> token_loss;
 };
 
-/// Keeps the last models loaded (by Task::weights_key and type), so that tasks that follow with the same
-/// weights start at once.
+/// Keeps the last models loaded (by Task::weights_key and type), so that tasks that follow with the
+/// same weights start at once.
 class TaskRunner {
  public:
   /// `device` cpu | cuda | cuda:N | auto. Errors: user error when there is no such device.
   TaskRunner(const std::string& device, int threads);
   ~TaskRunner();
 
-  /// Errors: ropesweep::Error with its kind (a diverged fine-tune is not an error: its outcome says so);
-  /// std::bad_alloc when memory ends.
+  /// How position tables are computed from now on (`--hf-bits`).
+  void use_arithmetic(TableArithmetic arithmetic);
+
+  /// Errors: ropesweep::Error with its kind (memory when it ends); a diverged fine-tune is not an
+  /// error: its outcome says so.
   Outcome run(const Task& task, const TaskContext& context);
 
  private:

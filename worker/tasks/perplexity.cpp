@@ -1,0 +1,304 @@
+// Documents → windows → batches of equal windows → token losses → sums by cell.
+// Letters: N positions of a window · P positions fed (BOS and tokens)
+#include "worker/tasks/perplexity.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "worker/data/corpus.h"
+#include "worker/tasks/interruption.h"
+#include "worker/tasks/windows.h"
+
+namespace ropesweep::tasks {
+
+namespace {
+
+/// Short windows share a pass of up to this many positions; rows don't depend on their neighbours.
+constexpr int64_t kPositionsPerPass = 4096;
+
+/// One cell of a pass: its own windows, read out of the pass's losses.
+struct CellState {
+  const Cell* cell = nullptr;
+  WindowRule rule;
+  PerplexityTotals totals;
+};
+
+/// A document's ids, shared by the windows that wait for their pass.
+struct TokenizedDocument {
+  int64_t index = 0;
+  std::vector<int32_t> ids;
+};
+
+/// Collects windows of equal length and runs them together; results come back in order.
+class WindowBatcher {
+ public:
+  /// Takes a window's document, the window, and the losses of its tokens [window.tokens]; a token
+  /// that was not asked for has loss 0.
+  using Sink =
+      std::function<void(const TokenizedDocument&, const Window&, std::span<const float> losses)>;
+
+  WindowBatcher(llama::Model& model, int32_t bos, Sink sink)
+      : model_(model), bos_(bos), sink_(std::move(sink)) {}
+
+  /// `score_from`: the first token whose loss is wanted.
+  void add(std::shared_ptr<const TokenizedDocument> document, const Window& window) {
+    const int64_t positions = window.tokens + (bos_ >= 0 ? 1 : 0);
+    if (!waiting_.empty() && (positions != positions_ || full())) flush();
+    positions_ = positions;
+    append_ids(*document, window);
+    waiting_.push_back({std::move(document), window});
+  }
+
+  void flush() {
+    if (waiting_.empty()) return;
+    const auto batch = static_cast<int64_t>(waiting_.size());
+    const std::vector<float> losses = model_.token_losses(ids_, targets_, batch);
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+      const auto& [document, window] = waiting_[i];
+      // Position p predicts the token at p + 1: with BOS the first token's loss is at 0, without it
+      // has none.
+      const float* row = losses.data() + i * static_cast<size_t>(positions_);
+      token_losses_.assign(static_cast<size_t>(window.tokens), 0.0f);
+      const auto shift = static_cast<size_t>(bos_ >= 0 ? 0 : 1);
+      std::copy(row, row + static_cast<size_t>(window.tokens) - shift,
+                token_losses_.begin() + static_cast<std::ptrdiff_t>(shift));
+      sink_(*document, window, token_losses_);
+    }
+    waiting_.clear();
+    ids_.clear();
+    targets_.clear();
+  }
+
+ private:
+  struct Waiting {
+    std::shared_ptr<const TokenizedDocument> document;
+    Window window;
+  };
+
+  bool full() const {
+    return static_cast<int64_t>(waiting_.size() + 1) * positions_ > kPositionsPerPass;
+  }
+
+  void append_ids(const TokenizedDocument& document, const Window& window) {
+    const auto token = [&](int64_t i) { return document.ids[static_cast<size_t>(i)]; };
+    const auto target = [&](int64_t i) { return i >= window.score_from ? token(i) : -1; };
+    if (bos_ >= 0) {
+      ids_.push_back(bos_);
+      targets_.push_back(target(window.first));
+    }
+    for (int64_t i = window.first; i < window.end(); ++i) {
+      ids_.push_back(token(i));
+      targets_.push_back(i + 1 < window.end() ? target(i + 1) : -1);
+    }
+  }
+
+  llama::Model& model_;
+  int32_t bos_;
+  Sink sink_;
+  int64_t positions_ = 0;
+  std::vector<Waiting> waiting_;
+  std::vector<int32_t> ids_, targets_;
+  std::vector<float> token_losses_;
+};
+
+/// The windows that a pass runs: those of the longest cell, scored from where any cell scores.
+std::vector<Window> windows_of_pass(int64_t document_tokens, const std::vector<CellState>& cells) {
+  const auto longest =
+      std::max_element(cells.begin(), cells.end(), [](const CellState& a, const CellState& b) {
+        return a.rule.context_length < b.rule.context_length;
+      });
+  std::vector<Window> windows = plan_windows(document_tokens, longest->rule);
+  if (cells.size() > 1 && !windows.empty()) {  // truncated: one window
+    for (const CellState& state : cells) {
+      for (const Window& window : plan_windows(document_tokens, state.rule)) {
+        windows[0].score_from = std::min(windows[0].score_from, window.score_from);
+      }
+    }
+  }
+  return windows;
+}
+
+void add_to_cells(std::vector<CellState>& cells, const TokenizedDocument& document,
+                  const Window& pass_window, std::span<const float> losses,
+                  const TaskContext& context) {
+  for (CellState& state : cells) {
+    Window window = pass_window;
+    if (cells.size() > 1) {
+      const auto own = plan_windows(static_cast<int64_t>(document.ids.size()), state.rule);
+      if (own.empty()) continue;
+      window = own[0];
+    }
+    const auto scored = losses.subspan(static_cast<size_t>(window.score_from - pass_window.first),
+                                       static_cast<size_t>(window.scored()));
+    state.totals.add_window(document.index, scored);
+    if (!context.token_loss) continue;
+    for (int64_t i = window.score_from; i < window.end(); ++i) {
+      context.token_loss({document.index, i, document.ids[static_cast<size_t>(i)],
+                          losses[static_cast<size_t>(i - pass_window.first)]});
+    }
+  }
+}
+
+/// Fraction done of a stream whose number of documents may be unknown.
+double fraction_of(int64_t documents, int64_t expected, double of_document) {
+  const double done = static_cast<double>(documents) + of_document;
+  return expected > 0 ? done / static_cast<double>(expected) : done / (done + 1);
+}
+
+/// Tokens that a built document must hold: a truncated window whole, or several sliding ones.
+int64_t built_tokens(const WindowRule& rule) {
+  return rule.sliding ? 2 * rule.context_length : rule.context_length;
+}
+
+struct PassSettings {
+  const llama::Tokenizer& tokenizer;
+  const DatasetSettings& settings;
+  double fraction_before, fraction_share;  ///< of the whole task
+};
+
+void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellState>& cells,
+              const TaskContext& context) {
+  const DatasetSettings& settings = pass.settings;
+  int64_t longest = 0;
+  for (const CellState& state : cells) longest = std::max(longest, built_tokens(state.rule));
+  const auto source = data::open_documents(settings, pass.tokenizer, longest);
+  WindowBatcher batcher(
+      model, cells[0].rule.bos ? pass.tokenizer.bos_id() : -1,
+      [&](const TokenizedDocument& document, const Window& window, std::span<const float> losses) {
+        add_to_cells(cells, document, window, losses, context);
+      });
+  data::Document document;
+  int64_t used = 0;
+  while ((settings.samples == 0 || used < settings.samples) && source->next(document)) {
+    auto tokenized = std::make_shared<TokenizedDocument>();
+    tokenized->index = document.index;
+    tokenized->ids = pass.tokenizer.encode(document.text, false);
+    const auto tokens = static_cast<int64_t>(tokenized->ids.size());
+    if (tokens < settings.minimum_length) continue;
+    const std::vector<Window> windows = windows_of_pass(tokens, cells);
+    for (size_t i = 0; i < windows.size(); ++i) {
+      throw_if_stopped(context);
+      batcher.add(tokenized, windows[i]);
+      const double of_document = static_cast<double>(i) / static_cast<double>(windows.size());
+      report_progress(context,
+                      pass.fraction_before +
+                          pass.fraction_share * fraction_of(used, settings.samples, of_document),
+                      fmt::format("perplexity, document {}, window {} of {}", document.index, i + 1,
+                                  windows.size()));
+    }
+    ++used;
+  }
+  batcher.flush();
+  if (source->bad_records() > 0) {
+    spdlog::warn("{}: {} malformed records skipped", settings.path, source->bad_records());
+  }
+}
+
+}  // namespace
+
+void PerplexityTotals::Moments::add(double nll, int64_t unit_tokens) {
+  const auto t = static_cast<double>(unit_tokens);
+  ++count;
+  tokens += unit_tokens;
+  sum_nll += nll;
+  sum_yy += nll * nll;
+  sum_yt += nll * t;
+  sum_tt += t * t;
+}
+
+void PerplexityTotals::add_window(int64_t document, std::span<const float> losses) {
+  double nll = 0;
+  for (const float loss : losses) nll += static_cast<double>(loss);
+  const auto tokens = static_cast<int64_t>(losses.size());
+  const double mean = nll / static_cast<double>(tokens);
+  windows_.add(nll, tokens);
+  sum_of_means_ += mean;
+  sum_of_squared_means_ += mean * mean;
+  if (document != open_document_) {
+    documents_ = with_open_document();
+    open_document_ = document;
+    open_nll_ = 0;
+    open_tokens_ = 0;
+  }
+  open_nll_ += nll;
+  open_tokens_ += tokens;
+}
+
+PerplexityTotals::Moments PerplexityTotals::with_open_document() const {
+  Moments moments = documents_;
+  if (open_tokens_ > 0) moments.add(open_nll_, open_tokens_);
+  return moments;
+}
+
+std::vector<Measure> PerplexityTotals::measures() const {
+  const Moments documents = with_open_document();
+  const Moments& units = documents.count > 1 ? documents : windows_;
+  Measure token;
+  token.metric = "ppl_token";
+  token.count = units.count;
+  token.sum_nll = units.sum_nll;
+  token.tokens = units.tokens;
+  token.sum_yy = units.sum_yy;
+  token.sum_yt = units.sum_yt;
+  token.sum_tt = units.sum_tt;
+  Measure window;  // the units are windows, each of weight 1
+  window.metric = "ppl_window";
+  window.count = windows_.count;
+  window.sum_nll = sum_of_means_;
+  window.tokens = windows_.tokens;
+  window.sum_yy = sum_of_squared_means_;
+  window.sum_yt = sum_of_means_;
+  window.sum_tt = static_cast<double>(windows_.count);
+  return {token, window};
+}
+
+std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::Tokenizer& tokenizer,
+                                            const DatasetSettings& settings,
+                                            std::span<const Cell> cells,
+                                            const TaskContext& context) {
+  const bool fused = settings.window == "truncated" && !model.positions().depends_on_length();
+  std::vector<std::vector<CellState>> passes;
+  for (const Cell& cell : cells) {
+    CellState state;
+    state.cell = &cell;
+    state.rule = window_rule(settings, cell.context_length, tokenizer.bos_id() >= 0);
+    if (state.rule.sliding && state.rule.stride > cell.context_length) {
+      spdlog::warn("stride {} is past the window's {} positions: tokens between are not scored",
+                   state.rule.stride, cell.context_length);
+    }
+    if (passes.empty() || !fused) passes.emplace_back();
+    passes.back().push_back(state);
+  }
+
+  std::vector<CellOutcome> outcomes;
+  for (size_t p = 0; p < passes.size(); ++p) {
+    const auto start = std::chrono::steady_clock::now();
+    const double share = 1.0 / static_cast<double>(passes.size());
+    run_pass(model, {tokenizer, settings, share * static_cast<double>(p), share}, passes[p],
+             context);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    int64_t tokens = 0;
+    for (const CellState& state : passes[p]) tokens += state.totals.tokens();
+    for (const CellState& state : passes[p]) {
+      if (state.totals.tokens() == 0) {
+        throw_user_error(
+            "{}: no token to score at context length {}; is every document empty or "
+            "shorter than minimum_length {}?",
+            settings.path.empty() ? settings.kind : settings.path, state.cell->context_length,
+            settings.minimum_length);
+      }
+      CellOutcome outcome;
+      outcome.cell = state.cell->id;
+      outcome.measures = state.totals.measures();
+      outcome.seconds = elapsed.count() * static_cast<double>(state.totals.tokens()) /
+                        static_cast<double>(tokens);
+      outcomes.push_back(std::move(outcome));
+    }
+  }
+  return outcomes;
+}
+
+}  // namespace ropesweep::tasks
