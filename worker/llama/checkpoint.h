@@ -12,19 +12,19 @@ namespace ropesweep::llama {
 
 /// Letters as in ops.h. Every matrix is [outputs, inputs].
 struct Layer {
-  backend::Tensor attention_norm;           ///< [D] input_layernorm
-  backend::Tensor query, key, value;        ///< [H·K, D], [G·K, D], [G·K, D]
-  backend::Tensor attention_output;         ///< [D, H·K] o_proj
-  backend::Tensor mlp_norm;                 ///< [D] post_attention_layernorm
-  backend::Tensor gate, up;                 ///< [F, D]
-  backend::Tensor down;                     ///< [D, F]
+  backend::Tensor attention_norm;     ///< [D] input_layernorm
+  backend::Tensor query, key, value;  ///< [H·K, D], [G·K, D], [G·K, D]
+  backend::Tensor attention_output;   ///< [D, H·K] o_proj
+  backend::Tensor mlp_norm;           ///< [D] post_attention_layernorm
+  backend::Tensor gate, up;           ///< [F, D]
+  backend::Tensor down;               ///< [D, F]
 };
 
 struct Weights {
-  backend::Tensor embedding;                ///< [V, D]
+  backend::Tensor embedding;  ///< [V, D]
   std::vector<Layer> layers;
-  backend::Tensor final_norm;               ///< [D]
-  backend::Tensor output;                   ///< [V, D]; the same storage as `embedding` when tied
+  backend::Tensor final_norm;  ///< [D]
+  backend::Tensor output;      ///< [V, D]; the same storage as `embedding` when tied
 };
 
 /// A weight by its Hugging Face name. `matrix`: decay touches it.
@@ -37,23 +37,25 @@ struct NamedTensor {
 /// Every weight once (a tied output is not listed), in a fixed order.
 std::vector<NamedTensor> named_tensors(const Weights& weights);
 
-/// Loads all weights of DIR (model.safetensors, or the index and its shards), converting f32, bf16 and f16
-/// to `type`. Errors: user error naming file and tensor when one is missing, misshapen, truncated, of an
-/// unknown type, or when an index points outside the directory.
+/// Loads all weights of DIR (model.safetensors, or the index and its shards), converting f32, bf16
+/// and f16 to `type`. Errors: user error naming file and tensor when one is missing, misshapen,
+/// truncated, of an unknown type, or when an index points outside the directory.
 Weights load_weights(backend::Backend& backend, const std::filesystem::path& directory,
                      const Config& config, backend::Dtype type);
 
-/// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1. Each tensor
-/// depends on (seed, its name) only.
-Weights init_weights(backend::Backend& backend, const Config& config, backend::Dtype type, uint64_t seed);
+/// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1. Each
+/// tensor depends on (seed, its name) only.
+Weights init_weights(backend::Backend& backend, const Config& config, backend::Dtype type,
+                     uint64_t seed);
 
-/// All-zero f32 tensors of the same shapes (gradients, moments); a tied output shares its embedding's.
+/// All-zero f32 tensors of the same shapes (gradients, moments); a tied output shares its
+/// embedding's.
 Weights zeros_like(backend::Backend& backend, const Weights& weights);
 
-/// Writes a Hugging Face directory: model.safetensors in `type` (shards of at most 5 GB with an index
-/// above that), config.json with rope keys of both eras for (scheme, scale), and the tokenizer files of
-/// `tokenizer_source`. Written beside and renamed: a crash leaves either nothing or the whole.
-/// Errors: user error when the scheme can't be expressed.
+/// Writes a Hugging Face directory: model.safetensors in `type` (shards of at most 5 GB with an
+/// index above that), config.json with rope keys of both eras for (scheme, scale), and the
+/// tokenizer files of `tokenizer_source`. Written beside and renamed: a crash leaves either nothing
+/// or the whole. Errors: user error when the scheme can't be expressed.
 void save_checkpoint(backend::Backend& backend, const std::filesystem::path& directory,
                      const Weights& weights, const Config& config, backend::Dtype type,
                      const std::string& scheme, double scale,

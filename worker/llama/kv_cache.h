@@ -16,7 +16,7 @@ struct KvCache {
   std::vector<backend::Tensor> keys, values;  ///< per layer [capacity, G, K]
   int64_t length = 0;                         ///< tokens held
   int64_t capacity = 0;
-  bool rotated = true;                        ///< false: keys as the product gave them (dynamic schemes)
+  bool rotated = true;  ///< false: keys as the product gave them (dynamic schemes)
 
   /// Forgets all tokens past `tokens` (a shared prefix stays).
   void truncate(int64_t tokens) { length = tokens < length ? tokens : length; }

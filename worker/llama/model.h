@@ -11,6 +11,7 @@
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/config.h"
 #include "worker/llama/kv_cache.h"
+#include "worker/llama/rope_cache.h"
 
 namespace ropesweep::llama {
 
@@ -19,6 +20,7 @@ enum class Recompute { none, layer };
 class Model {
  public:
   /// Takes shared ownership of nothing but `weights`' storages; `backend` must outlive the model.
+  /// The positions are the checkpoint's own until use_positions.
   Model(backend::Backend& backend, Config config, Weights weights);
 
   /// The positions of all that follows. Their head dimension must be the config's.
@@ -50,12 +52,43 @@ class Model {
   size_t activation_bytes(int64_t batch, int64_t tokens, Recompute recompute) const;
 
  private:
-  struct Activations;
+  struct Pass;  // what one run through the layers is about (activations.h)
+  struct AttentionActivations;
+  struct MlpActivations;
+  struct LayerActivations;
+
+  // forward.cpp: what runs in every direction
+  Pass make_pass(std::span<const int32_t> ids, int64_t batch, int64_t length);
+  backend::Tensor embed(const Pass& pass);
+  backend::Tensor attention_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
+                                  AttentionActivations& a);
+  void attend(size_t layer, const Pass& pass, AttentionActivations& a);
+  backend::Tensor mlp_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
+                            MlpActivations& a);
+  backend::Tensor infer_layers(const Pass& pass);
+  backend::Tensor output_logits(const backend::Tensor& residual);
+  int64_t head_rows(int64_t budget) const;
+
+  // backward.cpp
+  double head_backward(const Pass& pass, const backend::Tensor& residual,
+                       std::span<const int32_t> targets, double loss_scale,
+                       const Weights& gradients, const backend::Tensor& d_residual);
+  void mlp_backward(size_t layer, const backend::Tensor& d_residual, MlpActivations& a,
+                    const Layer& gradients);
+  void attention_backward(size_t layer, const Pass& pass, const backend::Tensor& d_residual,
+                          AttentionActivations& a, const Layer& gradients);
+
+  backend::Tensor new_rows(int64_t rows, int64_t columns);  // of the model's type
+  backend::Tensor new_f32(backend::Shape shape);
+  backend::Tensor upload_ids(std::span<const int32_t> ids);
+  void check_ids(std::span<const int32_t> ids, const char* what) const;
 
   backend::Backend& backend_;
   Config config_;
   Weights weights_;
   std::shared_ptr<const PositionEncoding> positions_;
+  RopeCache rope_cache_;
+  backend::Dtype type_ = backend::Dtype::f32;  // of weights and activations
 };
 
 }  // namespace ropesweep::llama

@@ -1,0 +1,46 @@
+// What a run through the layers carries, and what a layer keeps of it for the backward pass.
+//
+// Letters: R = B·T rows · D width · H heads · G key-value heads · K head dimension · F hidden
+#pragma once
+
+#include "worker/llama/model.h"
+
+namespace ropesweep::llama {
+
+/// One run over [B, T] tokens.
+struct Model::Pass {
+  int64_t batch = 1;    ///< B
+  int64_t tokens = 0;   ///< T
+  backend::Tensor ids;  ///< i32 [R]
+  RopeCache::Tables rope;
+  bool keep = false;         ///< activations stay for a backward pass
+  KvCache* cache = nullptr;  ///< decoding: keys and values go here; B = 1
+
+  int64_t rows() const { return batch * tokens; }
+  int64_t past() const { return cache == nullptr ? 0 : cache->length; }
+};
+
+struct Model::AttentionActivations {
+  backend::Tensor residual;           ///< [R, D] the block's input
+  backend::Tensor rstd;               ///< [R] f32
+  backend::Tensor normed;             ///< [R, D]
+  backend::Tensor query, key, value;  ///< [R, H, K], [R, G, K] rotated, [R, G, K]
+  backend::Tensor attended;           ///< [R, H, K] softmax(q kᵀ) v
+  backend::Tensor lse;                ///< [B, H, T] f32
+};
+
+struct Model::MlpActivations {
+  backend::Tensor residual;  ///< [R, D] the block's input
+  backend::Tensor rstd;      ///< [R] f32
+  backend::Tensor normed;    ///< [R, D]
+  backend::Tensor gate, up;  ///< [R, F]
+  backend::Tensor hidden;    ///< [R, F] silu(gate) · up
+};
+
+struct Model::LayerActivations {
+  backend::Tensor input;  ///< [R, D] what Recompute::layer keeps
+  AttentionActivations attention;
+  MlpActivations mlp;
+};
+
+}  // namespace ropesweep::llama

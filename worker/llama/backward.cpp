@@ -1,0 +1,197 @@
+// The Llama's backward pass: forward.cpp read from its end, each block in reverse.
+//
+// d_x is the gradient of the loss with respect to x and has x's shape. Gradients of activations
+// have the model's type, those of weights are f32 and are added to. The residual's gradient runs
+// through every block unchanged, plus what the block adds; it is one tensor, updated in place.
+//
+// Letters: as in forward.cpp
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "worker/llama/activations.h"
+
+namespace ropesweep::llama {
+namespace {
+
+using backend::Dtype;
+using backend::Tensor;
+
+// Bytes of f32 logits at a time in training. More than for losses alone: each chunk passes once
+// over the gradient of the output matrix.
+constexpr int64_t training_logits_bytes = int64_t{256} << 20;
+
+}  // namespace
+
+double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
+                                   int64_t batch, double loss_scale, const Weights& gradients,
+                                   Recompute recompute) {
+  if (targets.size() != ids.size()) {
+    throw std::invalid_argument("Model::accumulate_gradients: as many targets as ids");
+  }
+  check_ids(targets, "target");
+  Pass pass = make_pass(ids, batch, 0);
+  std::vector<LayerActivations> kept(weights_.layers.size());
+
+  Tensor residual = embed(pass);
+  for (size_t layer = 0; layer < kept.size(); ++layer) {
+    if (recompute == Recompute::none) {
+      pass.keep = true;
+      residual = attention_block(layer, pass, residual, kept[layer].attention);
+      residual = mlp_block(layer, pass, residual, kept[layer].mlp);
+    } else {
+      kept[layer].input = residual;
+      residual = new_rows(pass.rows(), config_.width);
+      backend_.copy(residual, kept[layer].input);
+      AttentionActivations attention;
+      MlpActivations mlp;
+      attention_block(layer, pass, residual, attention);
+      attention = {};
+      mlp_block(layer, pass, residual, mlp);
+    }
+  }
+
+  const Tensor d_residual = new_rows(pass.rows(), config_.width);
+  const double loss = head_backward(pass, residual, targets, loss_scale, gradients, d_residual);
+  residual = {};
+  pass.keep = true;
+  for (size_t layer = kept.size(); layer-- > 0;) {
+    LayerActivations& a = kept[layer];
+    if (recompute == Recompute::layer) {
+      const Tensor middle = attention_block(layer, pass, a.input, a.attention);
+      mlp_block(layer, pass, middle, a.mlp);
+    }
+    mlp_backward(layer, d_residual, a.mlp, gradients.layers[layer]);
+    a.mlp = {};
+    attention_backward(layer, pass, d_residual, a.attention, gradients.layers[layer]);
+    a = {};
+  }
+  backend_.embedding_backward(gradients.embedding, d_residual, pass.ids);
+  return loss;
+}
+
+/// Losses, and the gradient through the output product and the final norm, a chunk of rows at a
+/// time. Fills d_residual; returns Σ nll.
+double Model::head_backward(const Pass& pass, const Tensor& residual,
+                            std::span<const int32_t> targets, double loss_scale,
+                            const Weights& gradients, const Tensor& d_residual) {
+  backend_.zero(d_residual);
+  const int64_t most = head_rows(training_logits_bytes);
+  double sum = 0;
+  std::vector<float> nll;
+  for (int64_t first = 0; first < pass.rows(); first += most) {
+    const int64_t rows = std::min(most, pass.rows() - first);
+    const auto chunk_targets =
+        targets.subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
+    if (std::all_of(chunk_targets.begin(), chunk_targets.end(), [](int32_t t) { return t < 0; })) {
+      continue;
+    }
+    const Tensor input = residual.rows(first, rows), target_ids = upload_ids(chunk_targets);
+    const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
+    backend_.rms_norm(normed, rstd, input, Tensor(), weights_.final_norm, config_.norm_epsilon);
+    const Tensor logits = new_f32({rows, config_.vocabulary});
+    backend_.product(logits, normed, weights_.output, false);
+
+    const Tensor losses = new_f32({rows});
+    backend_.cross_entropy(losses, logits, target_ids);
+    nll.resize(static_cast<size_t>(rows));
+    backend_.download(nll.data(), losses);
+    for (const float loss : nll) sum += loss;
+
+    const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
+    backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
+    backend_.product_backward_weight(gradients.output, d_logits, normed);
+    const Tensor d_normed = new_rows(rows, config_.width);
+    backend_.product_backward_input(d_normed, d_logits, weights_.output, false);
+    backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
+                               rstd, weights_.final_norm);
+  }
+  return sum;
+}
+
+void Model::mlp_backward(size_t layer, const Tensor& d_residual, MlpActivations& a,
+                         const Layer& gradients) {
+  const Layer& w = weights_.layers[layer];
+  const int64_t rows = d_residual.dim(0);
+  // x += down · hidden
+  backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
+  const Tensor d_hidden = a.hidden;  // its last reader is done
+  backend_.product_backward_input(d_hidden, d_residual, w.down, false);
+  // hidden = silu(gate) ⊙ up
+  const Tensor d_gate = a.gate, d_up = a.up;
+  backend_.swiglu_backward(d_gate, d_up, d_hidden, a.gate, a.up);
+  // gate, up = products of n
+  backend_.product_backward_weight(gradients.gate, d_gate, a.normed);
+  backend_.product_backward_weight(gradients.up, d_up, a.normed);
+  const Tensor d_normed = new_rows(rows, config_.width);
+  backend_.product_backward_input(d_normed, d_gate, w.gate, false);
+  backend_.product_backward_input(d_normed, d_up, w.up, true);
+  // n = rms_norm(x)
+  backend_.rms_norm_backward(d_residual, gradients.mlp_norm, d_normed, a.residual, a.rstd,
+                             w.mlp_norm);
+}
+
+void Model::attention_backward(size_t layer, const Pass& pass, const Tensor& d_residual,
+                               AttentionActivations& a, const Layer& gradients) {
+  const Layer& w = weights_.layers[layer];
+  const int64_t rows = pass.rows();
+  const int64_t query_width = config_.heads * config_.head_dim;
+  const int64_t key_width = config_.kv_heads * config_.head_dim;
+  // x += o · attended
+  backend_.product_backward_weight(gradients.attention_output, d_residual,
+                                   a.attended.reshape({rows, query_width}));
+  const Tensor d_attended = new_rows(rows, query_width);
+  backend_.product_backward_input(d_attended, d_residual, w.attention_output, false);
+  // attended = attention(q, k, v)
+  const Tensor d_query = backend_.allocate(type_, a.query.shape());
+  const Tensor d_key = backend_.allocate(type_, a.key.shape());
+  const Tensor d_value = backend_.allocate(type_, a.value.shape());
+  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
+  backend_.attention_backward(d_query, d_key, d_value, d_attended.reshape(a.query.shape()), a.query,
+                              a.key, a.value, a.attended, a.lse,
+                              {pass.batch, pass.tokens, pass.tokens, config_.heads,
+                               config_.kv_heads, config_.head_dim, scale});
+  // q, k = rope(products of n)
+  backend_.rope_backward(d_query, d_query, pass.rope.query, 0, pass.tokens);
+  backend_.rope_backward(d_key, d_key, pass.rope.key, 0, pass.tokens);
+  const Tensor d_normed = new_rows(rows, config_.width);
+  const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
+                           const Tensor& d_weight, bool accumulate) {
+    const Tensor flat = d_out.reshape({rows, width});
+    backend_.product_backward_weight(d_weight, flat, a.normed);
+    backend_.product_backward_input(d_normed, flat, weight, accumulate);
+  };
+  through(d_query, query_width, w.query, gradients.query, false);
+  through(d_key, key_width, w.key, gradients.key, true);
+  through(d_value, key_width, w.value, gradients.value, true);
+  // n = rms_norm(x)
+  backend_.rms_norm_backward(d_residual, gradients.attention_norm, d_normed, a.residual, a.rstd,
+                             w.attention_norm);
+}
+
+size_t Model::activation_bytes(int64_t batch, int64_t tokens, Recompute recompute) const {
+  const double rows = static_cast<double>(batch * tokens);
+  const double element = static_cast<double>(backend::size_of(type_));
+  const double width = static_cast<double>(config_.width);
+  const double hidden = static_cast<double>(config_.hidden);
+  const double queries = static_cast<double>(config_.heads * config_.head_dim);
+  const double keys = static_cast<double>(config_.kv_heads * config_.head_dim);
+  const double layers = static_cast<double>(config_.layers);
+  const double vocabulary = static_cast<double>(config_.vocabulary);
+  // Statistics (rstd twice, lse) are f32.
+  const double statistics = 4 * (2 + static_cast<double>(config_.heads));
+  const double attention = element * (2 * width + 2 * queries + 2 * keys);
+  const double mlp = element * (2 * width + 3 * hidden);
+  const double layer = attention + mlp + statistics;
+
+  const double kept =
+      recompute == Recompute::none ? layers * layer : layers * element * width + layer;
+  // Gradients of one block, the residual and its gradient.
+  const double passing = element * (4 * width + 2 * queries + 2 * keys);
+  const double head_row = vocabulary * (type_ == Dtype::f32 ? 4.0 : 6.0) + 2 * element * width;
+  const double head =
+      std::min(rows, static_cast<double>(head_rows(training_logits_bytes))) * head_row;
+  return static_cast<size_t>(rows * (kept + passing) + head);
+}
+
+}  // namespace ropesweep::llama

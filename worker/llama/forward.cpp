@@ -1,0 +1,255 @@
+// The Llama's forward pass (Touvron et al. 2023; Ainslie et al. 2023 for grouped queries).
+//
+//   x = embedding[ids]
+//   each layer:  x += o · attention(rope(q n), rope(k n), v n)    n = rms_norm(x)
+//                x += down · (silu(gate n) ⊙ up n)                n = rms_norm(x)
+//   logits = output · rms_norm(x)
+//
+// The residual stream x has the model's type. The products that end a block add to it while their
+// sums are still in f32, so in bf16 it is rounded once a block, where PyTorch rounds twice, and no
+// pass over memory is spent on the addition.
+//
+// Letters: B batch · T tokens · R = B·T · D width · H heads · G key-value heads · K head dimension
+//          F hidden · V vocabulary · S keys (past + T)
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "experiments/error.h"
+#include "worker/llama/activations.h"
+
+namespace ropesweep::llama {
+namespace {
+
+using backend::Backend;
+using backend::Dtype;
+using backend::Shape;
+using backend::Tensor;
+
+// Without a backward pass the MLP runs over this many rows at a time: its wide activations stay in
+// cache and a long pass needs little memory. A row's result does not depend on it.
+constexpr int64_t mlp_slice_rows = 1024;
+// Bytes of f32 logits that exist at a time when only losses are asked for.
+constexpr int64_t loss_logits_bytes = int64_t{64} << 20;
+
+Tensor copied(Backend& backend, const Tensor& x) {
+  const Tensor copy = backend.allocate(x.dtype(), x.shape());
+  backend.copy(copy, x);
+  return copy;
+}
+
+}  // namespace
+
+Model::Model(Backend& backend, Config config, Weights weights)
+    : backend_(backend), config_(std::move(config)), weights_(std::move(weights)) {
+  type_ = weights_.embedding.dtype();
+  use_positions(make_position_encoding(config_.own_scheme, config_.own_scale, config_.rotary));
+}
+
+void Model::use_positions(std::shared_ptr<const PositionEncoding> positions) {
+  if (positions->shape().head_dim != config_.head_dim) {
+    throw std::invalid_argument("Model::use_positions: built for another head dimension");
+  }
+  positions_ = std::move(positions);
+  rope_cache_.clear();
+}
+
+Tensor Model::new_rows(int64_t rows, int64_t columns) {
+  return backend_.allocate(type_, {rows, columns});
+}
+
+Tensor Model::new_f32(Shape shape) { return backend_.allocate(Dtype::f32, std::move(shape)); }
+
+Tensor Model::upload_ids(std::span<const int32_t> ids) {
+  const Tensor tensor = backend_.allocate(Dtype::i32, {static_cast<int64_t>(ids.size())});
+  backend_.upload(tensor, ids.data());
+  return tensor;
+}
+
+void Model::check_ids(std::span<const int32_t> ids, const char* what) const {
+  const auto highest = std::max_element(ids.begin(), ids.end());
+  if (highest != ids.end() && *highest >= config_.vocabulary) {
+    throw_user_error(
+        "{} {} is past the model's vocabulary of {}: tokenizer and weights do not belong together",
+        what, *highest, config_.vocabulary);
+  }
+}
+
+/// `length`: tokens of the whole sequence, for the positions; 0: those of the pass.
+Model::Pass Model::make_pass(std::span<const int32_t> ids, int64_t batch, int64_t length) {
+  if (batch < 1 || ids.empty() || static_cast<int64_t>(ids.size()) % batch != 0) {
+    throw std::invalid_argument("Model: ids must be [B, T] with at least one token");
+  }
+  check_ids(ids, "token id");
+  if (*std::min_element(ids.begin(), ids.end()) < 0) {
+    throw std::invalid_argument("Model: a token id is negative");
+  }
+  Pass pass;
+  pass.batch = batch;
+  pass.tokens = static_cast<int64_t>(ids.size()) / batch;
+  pass.ids = upload_ids(ids);
+  const int64_t positions = length == 0 ? pass.tokens : length;
+  pass.rope = rope_cache_.tables(backend_, *positions_, positions, positions);
+  return pass;
+}
+
+Tensor Model::embed(const Pass& pass) {
+  const Tensor residual = new_rows(pass.rows(), config_.width);
+  backend_.embedding(residual, weights_.embedding, pass.ids);
+  return residual;
+}
+
+/// residual + o · attention; in place unless the pass keeps its activations.
+Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& residual,
+                              AttentionActivations& a) {
+  const Layer& w = weights_.layers[layer];
+  const int64_t rows = pass.rows();
+  a.residual = residual;
+  a.normed = new_rows(rows, config_.width);
+  a.rstd = new_f32({rows});
+  backend_.rms_norm(a.normed, a.rstd, residual, Tensor(), w.attention_norm, config_.norm_epsilon);
+
+  a.query = new_rows(rows, config_.heads * config_.head_dim);
+  backend_.product(a.query, a.normed, w.query, false);
+  a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
+  backend_.rope(a.query, a.query, pass.rope.query, pass.past(), pass.tokens);
+  attend(layer, pass, a);
+
+  const Tensor out = pass.keep ? copied(backend_, residual) : residual;
+  backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
+                   w.attention_output, true);
+  return out;
+}
+
+/// Keys and values of the pass's rows, in the cache when there is one, and the attention over them.
+void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
+  const Layer& w = weights_.layers[layer];
+  const int64_t rows = pass.rows(), past = pass.past(), keys = past + pass.tokens;
+  const Shape of_heads = {rows, config_.kv_heads, config_.head_dim};
+  const Shape of_product = {rows, config_.kv_heads * config_.head_dim};
+  a.key =
+      pass.cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
+  a.value =
+      pass.cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
+  backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
+  backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
+
+  Tensor key = a.key, value = a.value;
+  if (pass.cache && !pass.cache->rotated) {
+    // Every key's rotation changes with the length: the cache has them as the products gave them.
+    key = backend_.allocate(type_, {keys, config_.kv_heads, config_.head_dim});
+    backend_.rope(key, pass.cache->keys[layer].rows(0, keys), pass.rope.key, 0, keys);
+  } else {
+    backend_.rope(a.key, a.key, pass.rope.key, past, pass.tokens);
+    if (pass.cache) key = pass.cache->keys[layer].rows(0, keys);
+  }
+  if (pass.cache) value = pass.cache->values[layer].rows(0, keys);
+
+  a.attended = backend_.allocate(type_, a.query.shape());
+  a.lse = new_f32({pass.batch, config_.heads, pass.tokens});
+  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
+  backend_.attention(
+      a.attended, a.lse, a.query, key, value,
+      {pass.batch, pass.tokens, keys, config_.heads, config_.kv_heads, config_.head_dim, scale});
+}
+
+/// residual + down · swiglu; in place unless the pass keeps its activations.
+Tensor Model::mlp_block(size_t layer, const Pass& pass, const Tensor& residual, MlpActivations& a) {
+  const Layer& w = weights_.layers[layer];
+  const int64_t rows = residual.dim(0);
+  a.residual = residual;
+  a.normed = new_rows(rows, config_.width);
+  a.rstd = new_f32({rows});
+  backend_.rms_norm(a.normed, a.rstd, residual, Tensor(), w.mlp_norm, config_.norm_epsilon);
+
+  a.gate = new_rows(rows, config_.hidden);
+  a.up = new_rows(rows, config_.hidden);
+  backend_.product(a.gate, a.normed, w.gate, false);
+  backend_.product(a.up, a.normed, w.up, false);
+  a.hidden = pass.keep ? new_rows(rows, config_.hidden) : a.gate;
+  backend_.swiglu(a.hidden, a.gate, a.up);
+
+  const Tensor out = pass.keep ? copied(backend_, residual) : residual;
+  backend_.product(out, a.hidden, w.down, true);
+  return out;
+}
+
+/// All layers without keeping anything; a block's activations are gone when it ends.
+Tensor Model::infer_layers(const Pass& pass) {
+  const Tensor residual = embed(pass);
+  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    {
+      AttentionActivations a;
+      attention_block(layer, pass, residual, a);
+    }
+    for (int64_t first = 0; first < pass.rows(); first += mlp_slice_rows) {
+      MlpActivations a;
+      const int64_t count = std::min(mlp_slice_rows, pass.rows() - first);
+      mlp_block(layer, pass, residual.rows(first, count), a);
+    }
+  }
+  return residual;
+}
+
+/// The final norm and the output product: f32 [rows, V].
+Tensor Model::output_logits(const Tensor& residual) {
+  const int64_t rows = residual.dim(0);
+  const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
+  backend_.rms_norm(normed, rstd, residual, Tensor(), weights_.final_norm, config_.norm_epsilon);
+  const Tensor logits = new_f32({rows, config_.vocabulary});
+  backend_.product(logits, normed, weights_.output, false);
+  return logits;
+}
+
+/// Rows of f32 logits that fit into `budget` bytes: a multiple of 32, at most 1024.
+int64_t Model::head_rows(int64_t budget) const {
+  const int64_t fitting = budget / (config_.vocabulary * int64_t{sizeof(float)});
+  return std::clamp<int64_t>(fitting / 32 * 32, 32, 1024);
+}
+
+std::vector<float> Model::token_losses(std::span<const int32_t> ids,
+                                       std::span<const int32_t> targets, int64_t batch) {
+  if (targets.size() != ids.size()) {
+    throw std::invalid_argument("Model::token_losses: as many targets as ids");
+  }
+  check_ids(targets, "target");
+  const Pass pass = make_pass(ids, batch, 0);
+  const Tensor residual = infer_layers(pass);
+
+  // Only rows that have a target get logits.
+  std::vector<int32_t> scored;
+  for (size_t row = 0; row < targets.size(); ++row) {
+    if (targets[row] >= 0) scored.push_back(static_cast<int32_t>(row));
+  }
+  std::vector<float> losses(targets.size(), 0.0F), nll;
+  const auto most = static_cast<size_t>(head_rows(loss_logits_bytes));
+  for (size_t first = 0; first < scored.size(); first += most) {
+    const std::span<const int32_t> rows =
+        std::span(scored).subspan(first, std::min(most, scored.size() - first));
+    std::vector<int32_t> chunk_targets;
+    for (const int32_t row : rows) chunk_targets.push_back(targets[static_cast<size_t>(row)]);
+    const auto count = static_cast<int64_t>(rows.size());
+    Tensor chunk = residual.rows(rows.front(), 1);
+    if (rows.back() - rows.front() + 1 == count) {
+      chunk = residual.rows(rows.front(), count);
+    } else {  // a gather is an embedding of rows
+      chunk = new_rows(count, config_.width);
+      backend_.embedding(chunk, residual, upload_ids(rows));
+    }
+    const Tensor losses_of_chunk = new_f32({count});
+    backend_.cross_entropy(losses_of_chunk, output_logits(chunk), upload_ids(chunk_targets));
+    nll.resize(rows.size());
+    backend_.download(nll.data(), losses_of_chunk);
+    for (size_t i = 0; i < rows.size(); ++i) losses[static_cast<size_t>(rows[i])] = nll[i];
+  }
+  return losses;
+}
+
+std::vector<float> Model::logits(std::span<const int32_t> ids, int64_t batch) {
+  const Tensor result = output_logits(infer_layers(make_pass(ids, batch, 0)));
+  std::vector<float> values(static_cast<size_t>(result.elements()));
+  backend_.download(values.data(), result);
+  return values;
+}
+
+}  // namespace ropesweep::llama

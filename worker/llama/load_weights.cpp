@@ -1,0 +1,108 @@
+// Weights into the model: from a checkpoint's safetensors, or fresh random numbers.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "experiments/error.h"
+#include "worker/llama/checkpoint.h"
+#include "worker/llama/safetensors.h"
+#include "worker/llama/weight_slots.h"
+
+namespace ropesweep::llama {
+namespace {
+
+using backend::Backend;
+using backend::Dtype;
+using backend::Tensor;
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+Tensor load_tensor(Backend& backend, const SafetensorsDirectory& files, const WeightSlot& slot,
+                   Dtype type) {
+  const auto [source, reader] = files.tensor(slot.name);
+  if (source.shape != slot.shape) {
+    throw_user_error("{}: tensor {} has shape {}, config.json asks for {}", reader->file().string(),
+                     slot.name, shape_text(source.shape), shape_text(slot.shape));
+  }
+  const Tensor tensor = backend.allocate(type, slot.shape);
+  const bool as_it_is = (type == Dtype::f32 && source.type == FileType::f32) ||
+                        (type == Dtype::bf16 && source.type == FileType::bf16);
+  if (as_it_is) {
+    backend.upload(tensor, source.bytes.data());
+  } else if (type == Dtype::f32) {
+    backend.upload(tensor, to_f32(source).data());
+  } else {
+    backend.upload(tensor, to_bf16(source).data());
+  }
+  return tensor;
+}
+
+/// Tensors that no Llama of this config has would be left out of the sums: the user should know.
+void warn_of_unused(const SafetensorsDirectory& files, const std::vector<WeightSlot>& slots,
+                    const std::filesystem::path& directory) {
+  std::vector<std::string> unused;
+  for (const std::string& name : files.names()) {
+    const bool used = std::any_of(slots.begin(), slots.end(),
+                                  [&](const WeightSlot& slot) { return slot.name == name; });
+    // Old checkpoints carry their frequencies; a tied output may be stored a second time.
+    const bool harmless =
+        name.find("rotary_emb.inv_freq") != std::string::npos || name == output_name;
+    if (!used && !harmless) unused.push_back(name);
+  }
+  if (!unused.empty()) {
+    spdlog::warn("{}: {} tensors are not used, {} among them", directory.string(), unused.size(),
+                 unused.front());
+  }
+}
+
+/// FNV-1a, 64 bits: a stream of random numbers for each name.
+uint64_t stream_of(const std::string& name) {
+  uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char letter : name) {
+    hash = (hash ^ static_cast<uint8_t>(letter)) * 0x100000001b3ULL;
+  }
+  return hash;
+}
+
+}  // namespace
+
+Weights load_weights(Backend& backend, const std::filesystem::path& directory, const Config& config,
+                     Dtype type) {
+  const SafetensorsDirectory files(directory);
+  Weights weights;
+  const std::vector<WeightSlot> slots = weight_slots(weights, config);
+  for (const WeightSlot& slot : slots) *slot.tensor = load_tensor(backend, files, slot, type);
+  share_tied_output(weights, config);
+  warn_of_unused(files, slots, directory);
+  return weights;
+}
+
+Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_t seed) {
+  Weights weights;
+  for (const WeightSlot& slot : weight_slots(weights, config)) {
+    // Numbers are drawn in f32 and rounded, so that both types start from the same weights.
+    const Tensor drawn = backend.allocate(Dtype::f32, slot.shape);
+    if (slot.matrix) {
+      // The last extent is a matrix's fan-in; for the embedding it is D, as for a tied output.
+      const double fan_in = static_cast<double>(slot.shape.back());
+      const double deviation =
+          config.initializer_range > 0 ? config.initializer_range : 1 / std::sqrt(fan_in);
+      backend.random_normal(drawn, seed, stream_of(slot.name), static_cast<float>(deviation));
+    } else {
+      const std::vector<float> ones(static_cast<size_t>(drawn.elements()), 1.0F);
+      backend.upload(drawn, ones.data());
+    }
+    *slot.tensor = drawn;
+    if (type != Dtype::f32) {
+      *slot.tensor = backend.allocate(type, slot.shape);
+      backend.copy(*slot.tensor, drawn);
+    }
+  }
+  share_tied_output(weights, config);
+  return weights;
+}
+
+}  // namespace ropesweep::llama

@@ -1,0 +1,67 @@
+// What identifies a model's content: one SHA-256 over the files that its figures depend on.
+#include <openssl/evp.h>
+
+#include <array>
+#include <fstream>
+#include <vector>
+
+#include "experiments/error.h"
+#include "worker/llama/checkpoint.h"
+#include "worker/llama/safetensors.h"
+
+namespace ropesweep::llama {
+namespace {
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    if (context_ == nullptr || EVP_DigestInit_ex(context_, EVP_sha256(), nullptr) != 1) {
+      EVP_MD_CTX_free(context_);
+      throw_transient_error("SHA-256 is not available from OpenSSL");
+    }
+  }
+  ~Sha256() { EVP_MD_CTX_free(context_); }
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+
+  void add(const void* bytes, size_t count) { EVP_DigestUpdate(context_, bytes, count); }
+
+  std::string hex() {
+    std::array<unsigned char, 32> digest{};
+    EVP_DigestFinal_ex(context_, digest.data(), nullptr);
+    return fmt::format("{:02x}", fmt::join(digest, ""));
+  }
+
+ private:
+  EVP_MD_CTX* context_;
+};
+
+/// Name and length go before the content, so that no two directories read the same.
+void add_file(Sha256& sha, const std::filesystem::path& directory, const std::string& name) {
+  const std::filesystem::path file = directory / name;
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw_user_error("{}: cannot be read", file.string());
+  const std::string head = fmt::format("{}\n{}\n", name, std::filesystem::file_size(file));
+  sha.add(head.data(), head.size());
+  std::vector<char> block(size_t{1} << 20);
+  while (stream) {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    sha.add(block.data(), static_cast<size_t>(stream.gcount()));
+  }
+  if (stream.bad()) throw_transient_error("{}: reading failed", file.string());
+}
+
+}  // namespace
+
+std::string model_digest(const std::filesystem::path& directory) {
+  std::vector<std::string> names = {"config.json"};
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}) {
+    if (std::filesystem::exists(directory / name)) names.emplace_back(name);
+  }
+  for (const std::string& name : weight_files(directory)) names.push_back(name);
+  Sha256 sha;
+  for (const std::string& name : names) add_file(sha, directory, name);
+  return sha.hex();
+}
+
+}  // namespace ropesweep::llama

@@ -1,0 +1,155 @@
+// AdamW over a model's weights (Loshchilov & Hutter 2019, algorithm 2) and the rate's schedule.
+#include "worker/llama/optimizer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numbers>
+
+#include "experiments/error.h"
+#include "worker/llama/safetensors.h"
+
+namespace ropesweep::llama {
+namespace {
+
+using backend::Backend;
+using backend::Dtype;
+using backend::Tensor;
+
+/// f32 copies of bf16 weights; f32 weights themselves.
+Weights make_masters(Backend& backend, const Weights& weights) {
+  if (weights.embedding.dtype() == Dtype::f32) return weights;
+  Weights masters = zeros_like(backend, weights);
+  const std::vector<NamedTensor> to = named_tensors(masters), from = named_tensors(weights);
+  for (size_t i = 0; i < to.size(); ++i) backend.copy(to[i].tensor, from[i].tensor);
+  return masters;
+}
+
+/// What a saved state holds, in the file's order.
+std::vector<NamedTensor> state_tensors(const Weights& masters, const Weights& first_moments,
+                                       const Weights& second_moments) {
+  std::vector<NamedTensor> state;
+  for (const auto& [prefix, weights] :
+       {std::pair{"master.", &masters}, std::pair{"first_moment.", &first_moments},
+        std::pair{"second_moment.", &second_moments}}) {
+    for (NamedTensor& named : named_tensors(*weights)) {
+      named.name.insert(0, prefix);
+      state.push_back(std::move(named));
+    }
+  }
+  return state;
+}
+
+int64_t read_steps_done(const SafetensorsReader& reader) {
+  const auto found = reader.metadata().find("steps_done");
+  int64_t steps = -1;
+  if (found != reader.metadata().end()) {
+    const std::string& text = found->second;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), steps);
+    if (failure != std::errc() || end != text.data() + text.size()) steps = -1;
+  }
+  if (steps < 0) {
+    throw_user_error("{}: no saved optimizer state: its metadata has no steps_done",
+                     reader.file().string());
+  }
+  return steps;
+}
+
+}  // namespace
+
+double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
+  const int64_t warmup = recipe.warmup_steps;
+  if (step < warmup) {
+    return recipe.learning_rate * static_cast<double>(step) / static_cast<double>(warmup);
+  }
+  if (recipe.schedule == "constant") return recipe.learning_rate;
+  if (recipe.schedule != "cosine") {
+    throw_user_error("schedule: unknown '{}'; known: constant, cosine", recipe.schedule);
+  }
+  const double after = static_cast<double>(std::max<int64_t>(recipe.steps - warmup, 1));
+  const double progress = std::min(static_cast<double>(step - warmup) / after, 1.0);
+  return recipe.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+Optimizer::Optimizer(Backend& backend, const Weights& weights)
+    : backend_(backend),
+      weights_(weights),
+      masters_(make_masters(backend, weights)),
+      first_moments_(zeros_like(backend, weights)),
+      second_moments_(zeros_like(backend, weights)),
+      gradients_(zeros_like(backend, weights)) {}
+
+double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
+  const std::vector<NamedTensor> weights = named_tensors(weights_);
+  const std::vector<NamedTensor> masters = named_tensors(masters_);
+  const std::vector<NamedTensor> first = named_tensors(first_moments_);
+  const std::vector<NamedTensor> second = named_tensors(second_moments_);
+  const std::vector<NamedTensor> gradients = named_tensors(gradients_);
+
+  double squares = 0;
+  for (const NamedTensor& gradient : gradients) {
+    squares += backend_.sum_of_squares(gradient.tensor);
+  }
+  const double norm = std::sqrt(squares);
+  backend::AdamwStep adamw;
+  adamw.learning_rate = static_cast<float>(learning_rate_at(recipe, step));
+  adamw.beta1 = static_cast<float>(recipe.beta1);
+  adamw.beta2 = static_cast<float>(recipe.beta2);
+  adamw.epsilon = static_cast<float>(recipe.epsilon);
+  adamw.step = step;
+  if (recipe.clip > 0) {
+    // The small addend is torch.nn.utils.clip_grad_norm_'s.
+    adamw.gradient_scale = static_cast<float>(std::min(1.0, recipe.clip / (norm + 1e-6)));
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    adamw.weight_decay = weights[i].matrix ? static_cast<float>(recipe.weight_decay) : 0.0F;
+    backend_.adamw(weights[i].tensor, masters[i].tensor, first[i].tensor, second[i].tensor,
+                   gradients[i].tensor, adamw);
+    backend_.zero(gradients[i].tensor);
+  }
+  steps_done_ = step;
+  return norm;
+}
+
+void Optimizer::save(const std::filesystem::path& file) const {
+  const std::vector<NamedTensor> state = state_tensors(masters_, first_moments_, second_moments_);
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const NamedTensor& named : state) {
+    entries.push_back({named.name, FileType::f32, named.tensor.shape()});
+  }
+  SafetensorsWriter writer(file, entries, {{"steps_done", std::to_string(steps_done_)}});
+  std::vector<uint8_t> bytes;
+  for (const NamedTensor& named : state) {
+    bytes.resize(named.tensor.bytes());
+    backend_.download(bytes.data(), named.tensor);
+    writer.write(bytes);
+  }
+  writer.finish();
+}
+
+void Optimizer::load(const std::filesystem::path& file) {
+  const SafetensorsReader reader(file);
+  const int64_t steps = read_steps_done(reader);
+  const std::vector<NamedTensor> state = state_tensors(masters_, first_moments_, second_moments_);
+  for (const NamedTensor& named : state) {  // all is checked before anything changes
+    const FileTensor source = reader.tensor(named.name);
+    if (source.type != FileType::f32 || source.shape != named.tensor.shape()) {
+      throw_user_error("{}: tensor {} does not fit this model; the state is another model's",
+                       file.string(), named.name);
+    }
+  }
+  for (const NamedTensor& named : state) {
+    backend_.upload(named.tensor, reader.tensor(named.name).bytes.data());
+  }
+  const std::vector<NamedTensor> masters = named_tensors(masters_);
+  const std::vector<NamedTensor> weights = named_tensors(weights_);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i].tensor.raw() != masters[i].tensor.raw()) {
+      backend_.copy(weights[i].tensor, masters[i].tensor);
+    }
+  }
+  for (const NamedTensor& gradient : named_tensors(gradients_)) backend_.zero(gradient.tensor);
+  steps_done_ = steps;
+}
+
+}  // namespace ropesweep::llama

@@ -1,0 +1,168 @@
+// Weights out: a Hugging Face directory that transformers and its kin load.
+//
+// Everything is staged in a folder within the directory and moved into place, config.json last: a
+// directory without config.json is no checkpoint, so a crash leaves either none or the whole. Other
+// files of the directory (losses, saved states) stay.
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <system_error>
+
+#include "experiments/error.h"
+#include "worker/llama/checkpoint.h"
+#include "worker/llama/durable_file.h"
+#include "worker/llama/rope_settings.h"
+#include "worker/llama/safetensors.h"
+
+namespace ropesweep::llama {
+namespace {
+
+namespace fs = std::filesystem;
+using backend::Backend;
+using backend::Dtype;
+using backend::Tensor;
+using nlohmann::json;
+
+constexpr uint64_t largest_shard = 5'000'000'000;
+
+const char* const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json",
+                                       "special_tokens_map.json", "tokenizer.model",
+                                       "generation_config.json"};
+
+/// Tensors of one shard, in order.
+using Shard = std::vector<NamedTensor>;
+
+std::vector<Shard> split_into_shards(const std::vector<NamedTensor>& tensors, Dtype type) {
+  std::vector<Shard> shards(1);
+  uint64_t filled = 0;
+  for (const NamedTensor& named : tensors) {
+    const uint64_t bytes = static_cast<uint64_t>(named.tensor.elements()) * backend::size_of(type);
+    if (filled > 0 && filled + bytes > largest_shard) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().push_back(named);
+    filled += bytes;
+  }
+  return shards;
+}
+
+void write_shard(Backend& backend, const fs::path& file, const Shard& shard, Dtype type) {
+  const FileType file_type = type == Dtype::bf16 ? FileType::bf16 : FileType::f32;
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const NamedTensor& named : shard) {
+    entries.push_back({named.name, file_type, named.tensor.shape()});
+  }
+  SafetensorsWriter writer(file, entries, {{"format", "pt"}});
+  std::vector<uint8_t> bytes;
+  for (const NamedTensor& named : shard) {
+    Tensor source = named.tensor;
+    if (source.dtype() != type) {
+      source = backend.allocate(type, named.tensor.shape());
+      backend.copy(source, named.tensor);
+    }
+    bytes.resize(source.bytes());
+    backend.download(bytes.data(), source);
+    writer.write(bytes);
+  }
+  writer.finish();
+}
+
+/// Writes the weights into `folder`; returns the names of the files.
+std::vector<std::string> write_weights(Backend& backend, const fs::path& folder,
+                                       const Weights& weights, Dtype type) {
+  const std::vector<Shard> shards = split_into_shards(named_tensors(weights), type);
+  if (shards.size() == 1) {
+    write_shard(backend, folder / "model.safetensors", shards.front(), type);
+    return {"model.safetensors"};
+  }
+  std::vector<std::string> names;
+  json index = {{"metadata", {{"total_size", uint64_t{0}}}}, {"weight_map", json::object()}};
+  uint64_t total = 0;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    names.push_back(fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
+    write_shard(backend, folder / names.back(), shards[i], type);
+    for (const NamedTensor& named : shards[i]) {
+      index["weight_map"][named.name] = names.back();
+      total += static_cast<uint64_t>(named.tensor.elements()) * backend::size_of(type);
+    }
+  }
+  index["metadata"]["total_size"] = total;
+  names.emplace_back("model.safetensors.index.json");
+  write_synced(folder / names.back(), index.dump(2) + "\n");
+  return names;
+}
+
+std::vector<std::string> copy_tokenizer(const fs::path& source, const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const char* name : tokenizer_files) {
+    if (source.empty() || !fs::exists(source / name)) continue;
+    std::ifstream stream(source / name, std::ios::binary);
+    if (!stream) throw_user_error("{}: cannot be read", (source / name).string());
+    const std::string content{std::istreambuf_iterator<char>(stream), {}};
+    write_synced(folder / name, content);
+    names.emplace_back(name);
+  }
+  return names;
+}
+
+/// The source config with what may have changed put in.
+json make_config(const Config& config, Dtype type, const std::string& scheme, double scale) {
+  json written = config.source.is_object() ? config.source : json::object();
+  written["architectures"] = {"LlamaForCausalLM"};
+  written["model_type"] = "llama";
+  written["num_hidden_layers"] = config.layers;
+  written["hidden_size"] = config.width;
+  written["intermediate_size"] = config.hidden;
+  written["num_attention_heads"] = config.heads;
+  written["num_key_value_heads"] = config.kv_heads;
+  written["head_dim"] = config.head_dim;
+  written["vocab_size"] = config.vocabulary;
+  written["tie_word_embeddings"] = config.tied;
+  const char* type_name = type == Dtype::bf16 ? "bfloat16" : "float32";
+  written["torch_dtype"] = type_name;
+  if (written.contains("dtype")) written["dtype"] = type_name;
+  write_rope_settings(written, scheme, scale, config.rotary);
+  return written;
+}
+
+/// Weight files of an earlier checkpoint in `directory` that the new one does not replace.
+void remove_stale_weights(const fs::path& directory, const std::set<std::string>& fresh) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    const bool weights = name == "model.safetensors" || name == "model.safetensors.index.json" ||
+                         (name.starts_with("model-") && name.ends_with(".safetensors"));
+    if (weights && !fresh.contains(name)) fs::remove(entry.path());
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(Backend& backend, const fs::path& directory, const Weights& weights,
+                     const Config& config, Dtype type, const std::string& scheme, double scale,
+                     const fs::path& tokenizer_source) try {
+  // First what may be refused: nothing is changed then.
+  const json written = make_config(config, type, scheme, scale);
+  fs::create_directories(directory);
+  const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
+  fs::remove_all(stage);
+  fs::create_directory(stage);
+  std::vector<std::string> names = write_weights(backend, stage, weights, type);
+  for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
+  write_synced(stage / "config.json", written.dump(2) + "\n");
+
+  // From here until the last rename there is no checkpoint.
+  fs::remove(directory / "config.json");
+  sync_path(directory);
+  remove_stale_weights(directory, {names.begin(), names.end()});
+  for (const std::string& name : names) rename_durably(stage / name, directory / name);
+  rename_durably(stage / "config.json", directory / "config.json");
+  fs::remove_all(stage);
+} catch (const fs::filesystem_error& failure) {
+  throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),
+                        failure.what());
+}
+
+}  // namespace ropesweep::llama

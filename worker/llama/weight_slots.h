@@ -1,0 +1,31 @@
+// The one list of a Llama's weights: Hugging Face name, shape, and where the tensor goes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "worker/llama/checkpoint.h"
+
+namespace ropesweep::llama {
+
+/// A weight's place in a Weights that outlives the slot.
+struct WeightSlot {
+  std::string name;
+  backend::Shape shape;
+  bool matrix = false;
+  backend::Tensor* tensor = nullptr;
+};
+
+/// Gives `weights` its layers and returns every weight once, in the order of a forward pass.
+/// A tied output has no slot: call share_tied_output when the embedding is filled.
+std::vector<WeightSlot> weight_slots(Weights& weights, const Config& config);
+
+/// Makes the output share the embedding's storage when the config ties them.
+void share_tied_output(Weights& weights, const Config& config);
+
+/// True when the output is the embedding's own storage.
+bool output_is_tied(const Weights& weights);
+
+constexpr const char* output_name = "lm_head.weight";
+
+}  // namespace ropesweep::llama
