@@ -13,22 +13,23 @@ namespace ropesweep {
 
 class Store {
  public:
-  /// Opens or creates NAME.h5 with NAME.d/ beside it, takes the lock, replays the journal (a torn tail is
-  /// cut). Errors: user error when another process holds the lock (names host and pid), or the store is of
-  /// a newer schema version; transient for the machine's faults (disk full, …).
+  /// Opens or creates NAME.h5 with NAME.d/ beside it, takes the lock, replays the journal (a torn
+  /// tail is cut). Errors: user error when another process holds the lock (names host and pid), or
+  /// the store is of a newer schema version; transient for the machine's faults (disk full, …).
   static std::unique_ptr<Store> open(const std::filesystem::path& h5_file);
   virtual ~Store() = default;
 
   virtual const StoreContents& contents() const = 0;
-  virtual const std::filesystem::path& directory() const = 0;   ///< NAME.d
+  virtual const std::filesystem::path& directory() const = 0;  ///< NAME.d
 
   // Each of these is buffered, applied to contents() at once, and durable after the next sync().
   /// Adds cells and fine-tunes that the store lacks, as pending; what it has keeps its results.
   virtual void plan(const std::vector<Cell>& cells, const std::vector<FineTune>& fine_tunes) = 0;
   virtual void provenance(const std::string& key, const std::string& value) = 0;
   virtual void attempt_started(const AttemptRecord& attempt) = 0;
-  /// The attempt's end, and with it the outcome of its cells or its fine-tune. `outcome` finished or
-  /// diverged: those become final. Failed: `final_failure` says whether they stay failed or are pending again.
+  /// The attempt's end, and with it the outcome of its cells or its fine-tune. `outcome` finished
+  /// or diverged: those become final. Failed: `final_failure` says whether they stay failed or are
+  /// pending again.
   virtual void attempt_ended(const AttemptRecord& attempt, const std::vector<std::string>& cells,
                              const Outcome& outcome, bool final_failure) = 0;
   /// A cell or fine-tune skipped since something it needs failed.
@@ -36,8 +37,8 @@ class Store {
   /// Cells or fine-tunes to run again: status pending, figures gone, attempts kept in the record.
   virtual void rerun(const std::vector<std::string>& ids) = 0;
 
-  /// Group commit: all buffered records written and fsynced. Errors: transient (naming the file); nothing
-  /// that was acknowledged is lost, and a later sync may succeed.
+  /// Group commit: all buffered records written and fsynced. Errors: transient (naming the file);
+  /// nothing that was acknowledged is lost, and a later sync may succeed.
   virtual void sync() = 0;
   /// Writes NAME.h5 as a whole beside itself, syncs, renames.
   virtual void publish() = 0;
@@ -45,11 +46,16 @@ class Store {
   virtual void publish_if_due() = 0;
 };
 
-/// What a reader sees without the lock: the last published file plus the journal's synced records.
-/// Errors: user error when the file is no store, or of a newer schema version.
+/// NAME.d of NAME.h5. Errors: user error when the name does not end in .h5.
+std::filesystem::path store_directory(const std::filesystem::path& h5_file);
+
+/// What a reader sees without the lock: the journal's synced records; a published file that was
+/// copied without its NAME.d is read by itself. Errors: user error when the file is no store, or of
+/// a newer schema version.
 StoreContents read_store(const std::filesystem::path& h5_file);
 
-/// Rows of a table as text-or-number columns, for query, report and tests: the columns of interface.md.
+/// Rows of a table as text-or-number columns, for query, report and tests: the columns of
+/// interface.md.
 struct Column {
   std::string name;
   bool is_text = false, is_integer = false;
@@ -62,7 +68,7 @@ Table make_table(const StoreContents& contents, const std::string& table);
 
 /// What `check` found; `repaired` when asked and possible.
 struct CheckReport {
-  std::vector<std::string> findings;   ///< empty: all is well
+  std::vector<std::string> findings;  ///< empty: all is well
   bool repaired = false;
 };
 CheckReport check_store(const std::filesystem::path& h5_file, bool repair);

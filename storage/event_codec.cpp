@@ -1,0 +1,48 @@
+// Events to bytes and back, and the seam where records of older versions are upgraded.
+#include "experiments/error.h"
+#include "storage/state.h"
+
+namespace ropesweep {
+namespace {
+
+// Version 1 is the first: no upgrades yet. The first change of an event's meaning adds
+// `upgrade_1_to_2` here and raises kEventVersion.
+constexpr std::span<const EventUpgrade> kUpgrades;
+static_assert(kUpgrades.size() + 1 == kEventVersion);
+
+}  // namespace
+
+std::vector<uint8_t> encode_event(const nlohmann::json& event) {
+  return nlohmann::json::to_cbor(nlohmann::json::array({kEventVersion, event}));
+}
+
+nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source) {
+  return decode_event(record, source, kUpgrades);
+}
+
+nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
+                            std::span<const EventUpgrade> upgrades) {
+  const int newest = static_cast<int>(upgrades.size()) + 1;
+  nlohmann::json versioned;
+  try {
+    versioned = nlohmann::json::from_cbor(record.begin(), record.end());
+  } catch (const nlohmann::json::exception& error) {
+    throw_transient_error("{}: a record is not CBOR: {}", source, error.what());
+  }
+  if (!versioned.is_array() || versioned.size() != 2 || !versioned[0].is_number_integer()) {
+    throw_transient_error("{}: a record is not [version, event]", source);
+  }
+  const int version = versioned[0].get<int>();
+  if (version < 1 || version > newest) {
+    throw_user_error(
+        "{}: holds records of version {}, this ropesweep reads up to {}; use the version that "
+        "wrote "
+        "them",
+        source, version, newest);
+  }
+  nlohmann::json event = std::move(versioned[1]);
+  for (int v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
+  return event;
+}
+
+}  // namespace ropesweep

@@ -1,0 +1,123 @@
+// Reading a journal: frame by frame, telling a torn tail from damage.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "experiments/error.h"
+#include "storage/journal.h"
+#include "storage/journal_format.h"
+
+namespace ropesweep {
+namespace {
+
+class Scanner {
+ public:
+  Scanner(const std::filesystem::path& path, const RecordReader& on_record)
+      : path_(path), on_record_(on_record), file_(open_file(path, O_RDONLY)) {}
+
+  JournalScan scan() {
+    read_header();
+    // Fixed now: what another process appends meanwhile is the next reader's.
+    result_.file_bytes = file_size(file_, path_);
+    int64_t offset = kHeaderBytes;
+    result_.valid_bytes = offset;
+    while (offset < result_.file_bytes) {
+      if (const std::optional<int64_t> end = read_frame(offset)) {
+        deliver(offset);
+        offset = result_.valid_bytes = *end;
+        continue;
+      }
+      const std::optional<int64_t> next = find_frame(offset + 1);
+      if (!next) break;
+      result_.gaps.push_back({offset, *next});
+      offset = *next;
+    }
+    return result_;
+  }
+
+ private:
+  void read_header() {
+    std::vector<uint8_t> header(kHeaderBytes);
+    const size_t count = read_at(file_, 0, header, path_);
+    if (count < kHeaderBytes ||
+        std::memcmp(header.data(), kJournalMagic, sizeof kJournalMagic) != 0) {
+      throw_user_error("{}: not a ropesweep journal", path_.string());
+    }
+    const uint32_t version = get_u32(header.data() + kVersionOffset);
+    if (header_crc(header) != get_u32(header.data() + kHeaderCrcOffset)) {
+      throw_transient_error("{}: the header is damaged; see 'ropesweep check'", path_.string());
+    }
+    if (version > kJournalFormat) {
+      throw_user_error(
+          "{}: written by a newer ropesweep (journal format {}, this one reads up to {}); use that "
+          "version",
+          path_.string(), version, kJournalFormat);
+    }
+    result_.identity = header_identity(header);
+  }
+
+  /// Reads the frame at `offset` into payload_ and returns its end; nothing when it isn't valid.
+  std::optional<int64_t> read_frame(int64_t offset) {
+    uint8_t header[kFrameHeaderBytes];
+    if (read_at(file_, offset, header, path_) < kFrameHeaderBytes) return std::nullopt;
+    if (get_u32(header) != kFrameMagic) return std::nullopt;
+    const uint64_t length = get_u64(header + kFrameLengthOffset);
+    const int64_t start = offset + static_cast<int64_t>(kFrameHeaderBytes);
+    if (length > static_cast<uint64_t>(std::max<int64_t>(result_.file_bytes - start, 0))) {
+      return std::nullopt;
+    }
+    payload_.resize(length);
+    if (read_at(file_, start, payload_, path_) < length) return std::nullopt;
+    if (frame_crc(header + kFrameLengthOffset, payload_) != get_u32(header + kFrameCrcOffset)) {
+      return std::nullopt;
+    }
+    return start + static_cast<int64_t>(length);
+  }
+
+  /// The first valid frame at or after `offset`; leaves it in payload_.
+  std::optional<int64_t> find_frame(int64_t offset) {
+    constexpr size_t kBlock = size_t{1} << 20;
+    std::vector<uint8_t> block(kBlock + 3);  // 3: a magic may straddle two blocks
+    while (offset < result_.file_bytes) {
+      const size_t count = read_at(file_, offset, block, path_);
+      for (size_t i = 0; i + 4 <= count && i < kBlock; ++i) {
+        if (get_u32(block.data() + i) != kFrameMagic) continue;
+        const int64_t candidate = offset + static_cast<int64_t>(i);
+        if (read_frame(candidate)) return candidate;
+      }
+      offset += kBlock;
+    }
+    return std::nullopt;
+  }
+
+  void deliver(int64_t offset) {
+    std::span<const uint8_t> rest = payload_;
+    while (!rest.empty()) {
+      const size_t length = rest.size() < kRecordHeaderBytes ? SIZE_MAX : get_u32(rest.data());
+      if (length > rest.size() - std::min(rest.size(), kRecordHeaderBytes)) {
+        throw_transient_error("{}: the frame at byte {} holds a malformed record", path_.string(),
+                              offset);
+      }
+      on_record_(rest.subspan(kRecordHeaderBytes, length));
+      rest = rest.subspan(kRecordHeaderBytes + length);
+      ++result_.records;
+    }
+    ++result_.frames;
+  }
+
+  const std::filesystem::path& path_;
+  const RecordReader& on_record_;
+  FileDescriptor file_;
+  JournalScan result_;
+  std::vector<uint8_t> payload_;
+};
+
+}  // namespace
+
+JournalScan scan_journal(const std::filesystem::path& path, const RecordReader& on_record) {
+  return Scanner(path, on_record).scan();
+}
+
+}  // namespace ropesweep

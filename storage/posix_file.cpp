@@ -1,0 +1,115 @@
+// Thin, checked wrappers over POSIX file calls.
+#include "storage/posix_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "experiments/error.h"
+
+namespace ropesweep {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const char* action, int error) {
+  const char* remedy = "";
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) remedy = "; free some space, run again";
+  if (error == EACCES || error == EPERM || error == EROFS) remedy = "; check its permissions";
+  throw_transient_error("{}: cannot {}: {}{}", path.string(), action, std::strerror(error), remedy);
+}
+
+}  // namespace
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  if (this != &other) {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = std::exchange(other.descriptor_, -1);
+  }
+  return *this;
+}
+
+FileDescriptor::~FileDescriptor() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+FileDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode) {
+  for (;;) {
+    const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(mode));
+    if (descriptor >= 0) return FileDescriptor(descriptor);
+    if (errno != EINTR) fail(path, (flags & O_CREAT) ? "create" : "open", errno);
+  }
+}
+
+void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
+              const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(file.get(), bytes.data(), bytes.size(), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail(path, "write", written < 0 ? errno : EIO);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+}
+
+size_t read_at(const FileDescriptor& file, int64_t offset, std::span<uint8_t> bytes,
+               const std::filesystem::path& path) {
+  size_t total = 0;
+  while (total < bytes.size()) {
+    const ssize_t count = ::pread(file.get(), bytes.data() + total, bytes.size() - total,
+                                  offset + static_cast<int64_t>(total));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path, "read", errno);
+    if (count == 0) break;
+    total += static_cast<size_t>(count);
+  }
+  return total;
+}
+
+int64_t file_size(const FileDescriptor& file, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+  return status.st_size;
+}
+
+std::vector<uint8_t> read_file(const std::filesystem::path& path) {
+  const FileDescriptor file = open_file(path, O_RDONLY);
+  std::vector<uint8_t> bytes(static_cast<size_t>(file_size(file, path)));
+  bytes.resize(read_at(file, 0, bytes, path));
+  return bytes;
+}
+
+void sync_data(const FileDescriptor& file, const std::filesystem::path& path) {
+  while (::fdatasync(file.get()) != 0) {
+    if (errno != EINTR) fail(path, "sync", errno);
+  }
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory.empty() ? "." : directory;
+  const FileDescriptor file = open_file(path, O_RDONLY | O_DIRECTORY);
+  // Some network file systems refuse to sync a directory (EINVAL); they order names by themselves.
+  if (::fsync(file.get()) != 0 && errno != EINVAL) fail(path, "sync", errno);
+}
+
+void replace_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  std::filesystem::path beside = path;
+  beside += ".new";
+  try {
+    const FileDescriptor file = open_file(beside, O_WRONLY | O_CREAT | O_TRUNC);
+    write_at(file, 0, bytes, beside);
+    sync_data(file, beside);
+    if (::rename(beside.c_str(), path.c_str()) != 0) fail(path, "replace", errno);
+  } catch (...) {
+    ::unlink(beside.c_str());
+    throw;
+  }
+  sync_directory(path.parent_path());
+}
+
+}  // namespace ropesweep

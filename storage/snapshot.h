@@ -1,0 +1,34 @@
+// NAME.h5: the whole store as one HDF5 file in the published schema (docs/store.md). It is made in
+// memory and put in place by a rename, so a reader finds a complete file at any moment.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "storage/results.h"
+
+namespace ropesweep {
+
+/// Where in which journal a snapshot stands: it holds all up to there.
+struct SnapshotStamp {
+  std::string journal;        ///< identity; empty: made from no journal
+  int64_t journal_bytes = 0;  ///< durable bytes of it
+};
+
+/// The file's bytes. Errors: transient.
+std::vector<uint8_t> snapshot_image(const StoreContents& contents, const SnapshotStamp& stamp);
+
+/// Puts the image in place of the file. Errors: transient, naming the file; the old one stays then.
+void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& contents,
+                    const SnapshotStamp& stamp);
+
+/// Errors: user error when the file is no store or of a newer schema version; transient when
+/// unreadable.
+SnapshotStamp read_snapshot_stamp(const std::filesystem::path& h5_file);
+
+/// All tables, curves and samples (recipes by name only, no canonical texts). Errors: as above.
+StoreContents read_snapshot(const std::filesystem::path& h5_file);
+
+}  // namespace ropesweep

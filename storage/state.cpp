@@ -1,0 +1,296 @@
+// Applying events. What an attempt brings becomes final here, and only here.
+#include "storage/state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "experiments/error.h"
+
+namespace ropesweep {
+namespace {
+
+std::string attempt_key(const std::string& task, int64_t number) {
+  return task + " " + std::to_string(number);
+}
+
+/// An allocation's end, a stop that was asked for, or an answer that came too late costs no
+/// attempt.
+bool counts(const AttemptRecord& attempt, const Outcome& outcome) {
+  return attempt.status != "stopped" && attempt.status != "stale" &&
+         outcome.failure_kind != FailureKind::time;
+}
+
+/// What an attempt's end is called when its caller left that open.
+std::string ending(FailureKind kind) {
+  if (kind == FailureKind::none) return "finished";
+  if (kind == FailureKind::diverged) return "diverged";
+  return kind == FailureKind::time ? "stopped" : "failed";
+}
+
+template <typename Record>
+void set_failure(Record& record, const Outcome& outcome, const char* status) {
+  record.status = status;
+  record.failure_kind = outcome.failure_kind;
+  record.failure = outcome.failure;
+}
+
+template <typename Record>
+void reset(Record& record) {
+  record.status = "pending";
+  record.failure_kind = FailureKind::none;
+  record.failure.clear();
+  record.outcome = {};
+  record.device.clear();
+  record.type.clear();
+}
+
+}  // namespace
+
+StoreState::StoreState(StoreContents contents) {
+  contents_.provenance = std::move(contents.provenance);
+  for (CellRecord& record : contents.cells) add_cell(std::move(record));
+  for (FineTuneRecord& record : contents.fine_tunes) add_fine_tune(std::move(record));
+  for (const AttemptRecord& record : contents.attempts) attempt_of(record) = record;
+}
+
+CellRecord* StoreState::cell(const std::string& id) {
+  const auto found = cells_.find(id);
+  return found == cells_.end() ? nullptr : &contents_.cells[found->second];
+}
+
+const FineTuneRecord* StoreState::fine_tune(const std::string& id) const {
+  const auto found = fine_tunes_.find(id);
+  return found == fine_tunes_.end() ? nullptr : &contents_.fine_tunes[found->second];
+}
+
+FineTuneRecord* StoreState::mutable_fine_tune(const std::string& id) {
+  const auto found = fine_tunes_.find(id);
+  return found == fine_tunes_.end() ? nullptr : &contents_.fine_tunes[found->second];
+}
+
+bool StoreState::has_running() const {
+  const auto is_running = [](const auto& record) { return record.status == "running"; };
+  return std::any_of(contents_.attempts.begin(), contents_.attempts.end(), is_running) ||
+         std::any_of(contents_.cells.begin(), contents_.cells.end(), is_running) ||
+         std::any_of(contents_.fine_tunes.begin(), contents_.fine_tunes.end(), is_running);
+}
+
+AttemptRecord& StoreState::attempt_of(const AttemptRecord& attempt) {
+  const auto [found, is_new] =
+      attempts_.try_emplace(attempt_key(attempt.task, attempt.number), contents_.attempts.size());
+  if (is_new) contents_.attempts.push_back(attempt);
+  return contents_.attempts[found->second];
+}
+
+void StoreState::add_cell(CellRecord record) {
+  if (cells_.try_emplace(record.cell.id, contents_.cells.size()).second) {
+    contents_.cells.push_back(std::move(record));
+  }
+}
+
+void StoreState::add_fine_tune(FineTuneRecord record) {
+  if (fine_tunes_.try_emplace(record.fine_tune.id, contents_.fine_tunes.size()).second) {
+    contents_.fine_tunes.push_back(std::move(record));
+  }
+}
+
+void StoreState::apply(const nlohmann::json& event) {
+  try {
+    const auto& name = event.at("event").get_ref<const std::string&>();
+    if (name == "planned") return planned(event);
+    if (name == "provenance") {
+      contents_.provenance.text[event.at("key")] = event.at("value").get<std::string>();
+      return;
+    }
+    if (name == "attempt_started") return attempt_started(event);
+    if (name == "attempt_ended") return attempt_ended(event);
+    if (name == "skipped") return skipped(event);
+    if (name == "rerun") return rerun(event);
+    if (name == "interrupted") return interrupted(event);
+    if (name == "imported") return imported(event);
+    throw_transient_error("the journal holds an event of the unknown kind \"{}\"", name);
+  } catch (const nlohmann::json::exception& error) {
+    throw_transient_error("the journal holds a malformed event: {}", error.what());
+  }
+}
+
+void StoreState::planned(const nlohmann::json& event) {
+  for (const nlohmann::json& json : event.at("cells")) {
+    CellRecord record;
+    json.get_to(record.cell);
+    if (CellRecord* known = cell(record.cell.id)) {
+      known->cell = std::move(record.cell);  // an imported one lacks its canonical text
+    } else {
+      add_cell(std::move(record));
+    }
+  }
+  for (const nlohmann::json& json : event.at("fine_tunes")) {
+    FineTuneRecord record;
+    json.get_to(record.fine_tune);
+    // Known already: who shares it may have grown, and an imported one lacks its settings.
+    if (FineTuneRecord* known = mutable_fine_tune(record.fine_tune.id)) {
+      known->fine_tune = std::move(record.fine_tune);
+    } else {
+      add_fine_tune(std::move(record));
+    }
+  }
+}
+
+void StoreState::imported(const nlohmann::json& event) {
+  for (const nlohmann::json& json : event.at("cells")) {
+    CellRecord record = json.get<CellRecord>();
+    if (CellRecord* known = cell(record.cell.id)) {
+      *known = std::move(record);
+    } else {
+      add_cell(std::move(record));
+    }
+  }
+  for (const nlohmann::json& json : event.at("fine_tunes")) {
+    FineTuneRecord record = json.get<FineTuneRecord>();
+    if (FineTuneRecord* known = mutable_fine_tune(record.fine_tune.id)) {
+      *known = std::move(record);
+    } else {
+      add_fine_tune(std::move(record));
+    }
+  }
+  for (const nlohmann::json& json : event.at("attempts")) {
+    const AttemptRecord record = json.get<AttemptRecord>();
+    attempt_of(record) = record;
+  }
+  for (const auto& [key, value] : event.at("provenance").items()) {
+    contents_.provenance.text[key] = value.get<std::string>();
+  }
+}
+
+void StoreState::attempt_started(const nlohmann::json& event) {
+  const AttemptRecord attempt = event.at("attempt").get<AttemptRecord>();
+  AttemptRecord& known = attempt_of(attempt);
+  known = attempt;
+  known.status = "running";
+  if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) record->status = "running";
+  for (const std::string& id : attempt.cells) {
+    if (CellRecord* record = cell(id)) record->status = "running";
+  }
+}
+
+void StoreState::attempt_ended(const nlohmann::json& event) {
+  AttemptRecord attempt = event.at("attempt").get<AttemptRecord>();
+  const Outcome outcome = event.at("outcome").get<Outcome>();
+  std::vector<std::string> ids = event.at("cells").get<std::vector<std::string>>();
+  if (fine_tunes_.contains(attempt.task)) ids.push_back(attempt.task);
+  if (attempt.cells.empty()) attempt.cells = ids;
+  if (attempt.status.empty() || attempt.status == "running") {
+    attempt.status = ending(outcome.failure_kind);
+  }
+  if (attempt.failure_kind == FailureKind::none) {
+    attempt.failure_kind = outcome.failure_kind;
+    attempt.failure = outcome.failure;
+  }
+  attempt_of(attempt) = attempt;
+  if (counts(attempt, outcome)) {
+    for (const std::string& id : ids) {
+      if (CellRecord* record = cell(id)) ++record->attempts;
+    }
+    if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) ++record->attempts;
+  }
+  if (outcome.failure_kind == FailureKind::none) {
+    accept(attempt, outcome);
+  } else if (outcome.failure_kind == FailureKind::diverged) {
+    diverged(attempt, ids, outcome);
+  } else {
+    reject(attempt, ids, outcome, event.at("final").get<bool>());
+  }
+}
+
+void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
+  for (const CellOutcome& result : outcome.cells) {
+    CellRecord* record = cell(result.cell);
+    if (record == nullptr) continue;
+    set_failure(*record, outcome, "finished");
+    record->outcome = result;
+    record->device = outcome.device;
+    record->type = outcome.type;
+    record->finished_at = attempt.started_at + attempt.seconds;
+  }
+  for (const FineTuneOutcome& result : outcome.fine_tunes) {
+    FineTuneRecord* record = mutable_fine_tune(result.fine_tune);
+    if (record == nullptr) continue;
+    set_failure(*record, outcome, "finished");
+    record->outcome = result;
+    record->device = outcome.device;
+    record->type = outcome.type;
+    record->seconds = outcome.seconds;
+  }
+}
+
+void StoreState::diverged(const AttemptRecord& attempt, const std::vector<std::string>& ids,
+                          const Outcome& outcome) {
+  accept(attempt, outcome);  // the curve up to there, figures if there are any
+  for (const std::string& id : ids) {
+    if (CellRecord* record = cell(id)) {
+      set_failure(*record, outcome, "diverged");
+      record->device = outcome.device;
+      record->type = outcome.type;
+      record->finished_at = attempt.started_at + attempt.seconds;
+    }
+    if (FineTuneRecord* record = mutable_fine_tune(id)) set_failure(*record, outcome, "diverged");
+  }
+}
+
+void StoreState::reject(const AttemptRecord& attempt, const std::vector<std::string>& ids,
+                        const Outcome& outcome, bool final_failure) {
+  const char* status = final_failure ? "failed" : "pending";
+  for (const std::string& id : ids) {
+    // A late failure does not undo what another attempt has finished.
+    CellRecord* cell_record = cell(id);
+    if (cell_record != nullptr &&
+        (cell_record->status == "running" || cell_record->status == "pending")) {
+      set_failure(*cell_record, outcome, status);
+      if (final_failure) cell_record->finished_at = attempt.started_at + attempt.seconds;
+    }
+    FineTuneRecord* record = mutable_fine_tune(id);
+    if (record != nullptr && (record->status == "running" || record->status == "pending")) {
+      set_failure(*record, outcome, status);
+    }
+  }
+}
+
+void StoreState::skipped(const nlohmann::json& event) {
+  Outcome outcome;
+  outcome.failure_kind = FailureKind::user;
+  outcome.failure = event.at("reason").get<std::string>();
+  const std::string id = event.at("id").get<std::string>();
+  if (CellRecord* record = cell(id)) set_failure(*record, outcome, "skipped");
+  if (FineTuneRecord* record = mutable_fine_tune(id)) set_failure(*record, outcome, "skipped");
+}
+
+void StoreState::rerun(const nlohmann::json& event) {
+  for (const nlohmann::json& json : event.at("ids")) {
+    const std::string id = json.get<std::string>();
+    if (CellRecord* record = cell(id)) {
+      reset(*record);
+      record->finished_at = 0;
+    }
+    if (FineTuneRecord* record = mutable_fine_tune(id)) {
+      reset(*record);
+      record->seconds = 0;
+    }
+  }
+}
+
+void StoreState::interrupted(const nlohmann::json& event) {
+  for (AttemptRecord& attempt : contents_.attempts) {
+    if (attempt.status != "running") continue;
+    attempt.status = "lost";
+    attempt.failure_kind = FailureKind::transient;
+    attempt.failure = event.at("reason").get<std::string>();
+  }
+  for (CellRecord& record : contents_.cells) {
+    if (record.status == "running") record.status = "pending";
+  }
+  for (FineTuneRecord& record : contents_.fine_tunes) {
+    if (record.status == "running") record.status = "pending";
+  }
+}
+
+}  // namespace ropesweep

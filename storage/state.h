@@ -1,0 +1,72 @@
+// What the journal's records mean: each is an event, and a store's contents are what the events add
+// up to. The writer and every reader apply them with this one function.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "storage/results.h"
+
+namespace ropesweep {
+
+/// The version of the events' meaning. An older record is upgraded as it is read.
+inline constexpr int kEventVersion = 1;
+
+/// upgrades[v − 1] turns an event of version v into one of version v + 1.
+using EventUpgrade = void (*)(nlohmann::json& event);
+
+/// A record's bytes: CBOR of [version, event]. An event is an object whose "event" names it.
+std::vector<uint8_t> encode_event(const nlohmann::json& event);
+/// Errors: user error when the record is of a newer version than `upgrades` lead to; transient when
+/// it is malformed. `source` names the file in messages.
+nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source);
+nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
+                            std::span<const EventUpgrade> upgrades);
+
+/// Contents with indices by id.
+class StoreState {
+ public:
+  StoreState() = default;
+  explicit StoreState(StoreContents contents);
+
+  const StoreContents& contents() const { return contents_; }
+  StoreContents release() && { return std::move(contents_); }
+  bool has(const std::string& id) const { return cells_.contains(id) || fine_tunes_.contains(id); }
+
+  const FineTuneRecord* fine_tune(const std::string& id) const;
+  /// True when some attempt has not ended.
+  bool has_running() const;
+
+  /// Deterministic, and tolerant of ids that it does not know. Errors: transient for a malformed
+  /// event.
+  void apply(const nlohmann::json& event);
+
+ private:
+  void add_cell(CellRecord record);
+  void add_fine_tune(FineTuneRecord record);
+  void planned(const nlohmann::json& event);
+  void imported(const nlohmann::json& event);
+  void attempt_started(const nlohmann::json& event);
+  void attempt_ended(const nlohmann::json& event);
+  void accept(const AttemptRecord& attempt, const Outcome& outcome);
+  void reject(const AttemptRecord& attempt, const std::vector<std::string>& ids,
+              const Outcome& outcome, bool final_failure);
+  void diverged(const AttemptRecord& attempt, const std::vector<std::string>& ids,
+                const Outcome& outcome);
+  void skipped(const nlohmann::json& event);
+  void rerun(const nlohmann::json& event);
+  void interrupted(const nlohmann::json& event);
+  AttemptRecord& attempt_of(const AttemptRecord& attempt);
+  CellRecord* cell(const std::string& id);
+  FineTuneRecord* mutable_fine_tune(const std::string& id);
+
+  StoreContents contents_;
+  std::unordered_map<std::string, size_t> cells_, fine_tunes_;
+  std::unordered_map<std::string, size_t> attempts_;  ///< by "TASK NUMBER"
+};
+
+}  // namespace ropesweep

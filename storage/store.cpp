@@ -1,0 +1,169 @@
+// The journaled store: an event is applied to memory and buffered, synced by group commit, and now
+// and then the whole is published.
+#include "storage/store.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <optional>
+#include <utility>
+
+#include "experiments/error.h"
+#include "storage/journal.h"
+#include "storage/lock.h"
+#include "storage/open_journal.h"
+#include "storage/snapshot.h"
+#include "storage/state.h"
+
+namespace ropesweep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+constexpr Seconds kLeastPublishInterval{2.0};
+constexpr double kPublishShare = 0.05;       ///< of the time, at most
+constexpr size_t kLargestFrame = 64u << 20;  ///< bytes buffered before a sync on our own
+constexpr size_t kPlannedPerEvent = 1000;
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  const size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {text, length};
+}
+
+class JournaledStore final : public Store {
+ public:
+  explicit JournaledStore(const std::filesystem::path& h5_file)
+      : h5_file_(h5_file), directory_(store_directory(h5_file)) {
+    make_directory(directory_);
+    lock_.emplace(directory_);
+    const bool is_new = open_or_import(h5_file_, directory_, journal_, state_);
+    if (journal_->cut_bytes() > 0) {
+      spdlog::warn("{}: cut a torn tail of {} bytes (it was never acknowledged)",
+                   (directory_ / "journal").string(), journal_->cut_bytes());
+    }
+    if (is_new) provenance("started_at", utc_now());
+    end_lost_attempts();
+    sync();
+  }
+
+  const StoreContents& contents() const override { return state_.contents(); }
+  const std::filesystem::path& directory() const override { return directory_; }
+
+  void plan(const std::vector<Cell>& cells, const std::vector<FineTune>& fine_tunes) override {
+    nlohmann::json event = planned_event();
+    for (const FineTune& fine_tune : fine_tunes) {
+      if (is_unknown(fine_tune)) event["fine_tunes"].push_back(fine_tune);
+      record_full(event);
+    }
+    for (const Cell& cell : cells) {
+      if (!state_.has(cell.id)) event["cells"].push_back(cell);
+      record_full(event);
+    }
+    if (!event["cells"].empty() || !event["fine_tunes"].empty()) record(event);
+  }
+
+  void provenance(const std::string& key, const std::string& value) override {
+    const auto& known = contents().provenance.text;
+    const auto found = known.find(key);
+    if (found != known.end() && found->second == value) return;
+    record({{"event", "provenance"}, {"key", key}, {"value", value}});
+  }
+
+  void attempt_started(const AttemptRecord& attempt) override {
+    record({{"event", "attempt_started"}, {"attempt", attempt}});
+  }
+
+  void attempt_ended(const AttemptRecord& attempt, const std::vector<std::string>& cells,
+                     const Outcome& outcome, bool final_failure) override {
+    record({{"event", "attempt_ended"},
+            {"attempt", attempt},
+            {"cells", cells},
+            {"outcome", outcome},
+            {"final", final_failure}});
+  }
+
+  void skipped(const std::string& id, const std::string& reason) override {
+    record({{"event", "skipped"}, {"id", id}, {"reason", reason}});
+  }
+
+  void rerun(const std::vector<std::string>& ids) override {
+    if (!ids.empty()) record({{"event", "rerun"}, {"ids", ids}});
+  }
+
+  void sync() override { journal_->sync(); }
+
+  void publish() override {
+    sync();  // what is published is durable
+    const Clock::time_point start = Clock::now();
+    // Counted as tried even if it fails: a full disk is not hammered by publish_if_due.
+    last_publish_ = start;
+    write_snapshot(h5_file_, contents(), {journal_->identity(), journal_->durable_bytes()});
+    changed_ = false;
+    last_publish_ = Clock::now();
+    publish_cost_ = last_publish_ - start;
+  }
+
+  void publish_if_due() override {
+    if (!changed_) return;
+    const Seconds interval = std::max(kLeastPublishInterval, publish_cost_ / kPublishShare);
+    if (Clock::now() - last_publish_ >= interval) publish();
+  }
+
+ private:
+  static nlohmann::json planned_event() {
+    return {{"event", "planned"},
+            {"cells", nlohmann::json::array()},
+            {"fine_tunes", nlohmann::json::array()}};
+  }
+
+  /// Records a planned event once it is long, and begins another.
+  void record_full(nlohmann::json& event) {
+    if (event["cells"].size() + event["fine_tunes"].size() < kPlannedPerEvent) return;
+    record(event);
+    event = planned_event();
+  }
+
+  /// New, or shared by other cells than the store knows.
+  bool is_unknown(const FineTune& fine_tune) const {
+    if (!state_.has(fine_tune.id)) return true;
+    const FineTune& known = state_.fine_tune(fine_tune.id)->fine_tune;
+    return known.shared_by != fine_tune.shared_by || known.canonical != fine_tune.canonical;
+  }
+
+  void record(const nlohmann::json& event) {
+    state_.apply(event);
+    journal_->append(encode_event(event));
+    changed_ = true;
+    if (journal_->unsynced_bytes() > kLargestFrame) sync();
+  }
+
+  /// What runs according to the journal ran in a process that is gone: we hold the lock now.
+  void end_lost_attempts() {
+    if (state_.has_running()) {
+      record({{"event", "interrupted"}, {"reason", "the run ended before this attempt did"}});
+    }
+  }
+
+  std::filesystem::path h5_file_, directory_;
+  std::optional<StoreLock> lock_;
+  StoreState state_;
+  std::unique_ptr<Journal> journal_;
+  bool changed_ = true;
+  Clock::time_point last_publish_{};
+  Seconds publish_cost_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<Store> Store::open(const std::filesystem::path& h5_file) {
+  return std::make_unique<JournaledStore>(h5_file);
+}
+
+}  // namespace ropesweep

@@ -1,0 +1,183 @@
+// Records → columns. Each table is one list of getters, held against the schema.
+#include "storage/tables.h"
+
+#include <functional>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "experiments/error.h"
+
+namespace ropesweep {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+/// A row of /cells: a cell and one of its metrics, or none.
+struct CellRow {
+  const CellRecord& record;
+  const Measure* measure;
+  bool has_value() const { return measure != nullptr; }
+};
+
+/// Appends values column by column, in the schema's order.
+class RowWriter {
+ public:
+  explicit RowWriter(Table& table) : table_(table) {}
+  void begin_row() { next_ = 0; }
+  void put(const std::string& text) { table_[next_++].texts.push_back(text); }
+  void put(std::string_view text) { table_[next_++].texts.emplace_back(text); }
+  void put(double number) { table_[next_++].numbers.push_back(number); }
+  void put(int64_t number) { table_[next_++].numbers.push_back(static_cast<double>(number)); }
+  template <typename... Values>
+  void row(const Values&... values) {
+    begin_row();
+    (put(values), ...);
+  }
+
+ private:
+  Table& table_;
+  size_t next_ = 0;
+};
+
+Table empty_table(const std::vector<ColumnSpec>& specs) {
+  Table table;
+  for (const ColumnSpec& spec : specs) table.push_back(empty_column(spec));
+  return table;
+}
+
+template <typename Visitor>
+void for_each_cell_row(const StoreContents& contents, const Visitor& visit) {
+  for (const CellRecord& record : contents.cells) {
+    if (record.outcome.measures.empty()) visit(CellRow{record, nullptr});
+    for (const Measure& measure : record.outcome.measures) visit(CellRow{record, &measure});
+  }
+}
+
+void put_cells(const StoreContents& contents, RowWriter& out) {
+  for_each_cell_row(contents, [&out](const CellRow& row) {
+    const CellRecord& r = row.record;
+    const Cell& c = r.cell;
+    const Measure none;
+    const Measure& m = row.has_value() ? *row.measure : none;
+    out.row(c.id, c.model, c.recipe, c.scheme, c.train_scale, c.eval_scale, c.context_length,
+            c.dataset, c.seed, m.metric, row.has_value() ? metric_value(m) : nan,
+            row.has_value() ? metric_standard_error(m) : nan, m.count,
+            row.has_value() ? m.sum_nll : nan, m.tokens, m.hits, r.status,
+            to_string(r.failure_kind), r.failure, r.attempts,
+            row.has_value() ? r.outcome.seconds : nan, c.fine_tune, r.device, r.type,
+            r.finished_at > 0 ? r.finished_at : nan);
+  });
+}
+
+void put_fine_tunes(const StoreContents& contents, RowWriter& out) {
+  for (const FineTuneRecord& r : contents.fine_tunes) {
+    const FineTune& f = r.fine_tune;
+    const bool done = r.outcome.steps > 0;
+    out.row(f.id, f.parent, f.model, f.recipe.name, f.scheme, f.train_scale, f.seed, r.status,
+            to_string(r.failure_kind), r.failure, r.outcome.steps, r.outcome.tokens,
+            done ? r.outcome.training_loss : nan, done ? r.outcome.validation_loss : nan,
+            r.attempts, r.seconds > 0 ? r.seconds : nan, r.device, r.type);
+  }
+}
+
+void put_attempts(const StoreContents& contents, RowWriter& out) {
+  for (const AttemptRecord& r : contents.attempts) {
+    out.row(r.task, r.kind, r.number, r.worker, r.host, r.device, r.status,
+            to_string(r.failure_kind), r.failure, r.started_at, r.seconds);
+  }
+}
+
+/// `values[i]`, or NaN past its end: a curve need not measure everything.
+double at_or_nan(const std::vector<double>& values, size_t i) {
+  return i < values.size() ? values[i] : nan;
+}
+
+void put_curves(const StoreContents& contents, RowWriter& out) {
+  for (const FineTuneRecord& record : contents.fine_tunes) {
+    const Curve& c = record.outcome.curve;
+    for (size_t i = 0; i < c.step.size(); ++i) {
+      out.row(record.fine_tune.id, c.step[i], at_or_nan(c.training_loss, i),
+              at_or_nan(c.validation_loss, i), at_or_nan(c.learning_rate, i),
+              at_or_nan(c.gradient_norm, i));
+    }
+  }
+}
+
+void put_samples(const StoreContents& contents, RowWriter& out) {
+  for (const CellRecord& record : contents.cells) {
+    for (const SampleRecord& s : record.outcome.samples) {
+      out.row(record.cell.id, s.index, s.text, s.reference, int64_t{s.hit}, s.location);
+    }
+  }
+}
+
+}  // namespace
+
+Column empty_column(const ColumnSpec& spec) {
+  Column column;
+  column.name = spec.name;
+  column.is_text = spec.type == ColumnType::text;
+  column.is_integer = spec.type == ColumnType::integer;
+  return column;
+}
+
+Table make_table(const StoreContents& contents, const std::string& table) {
+  Table result = empty_table(table_columns(table));
+  RowWriter out(result);
+  if (table == "cells") put_cells(contents, out);
+  if (table == "fine_tunes") put_fine_tunes(contents, out);
+  if (table == "attempts") put_attempts(contents, out);
+  if (table == "curves") put_curves(contents, out);
+  if (table == "samples") put_samples(contents, out);
+  return result;
+}
+
+Table make_internal_table(const StoreContents& contents, const std::string& table) {
+  Table result = empty_table(internal_columns(table));
+  RowWriter out(result);
+  if (table == "cells") {
+    for_each_cell_row(contents, [&out](const CellRow& row) {
+      const Measure none;
+      const Measure& m = row.has_value() ? *row.measure : none;
+      out.row(m.sum_yy, m.sum_yt, m.sum_tt);
+    });
+  }
+  if (table == "fine_tunes") {
+    for (const FineTuneRecord& record : contents.fine_tunes) out.row(record.outcome.checkpoint);
+  }
+  return result;
+}
+
+Table curve_table(const Curve& curve) {
+  Table result = empty_table(columns_after_first("curves"));
+  RowWriter out(result);
+  for (size_t i = 0; i < curve.step.size(); ++i) {
+    out.row(curve.step[i], at_or_nan(curve.training_loss, i), at_or_nan(curve.validation_loss, i),
+            at_or_nan(curve.learning_rate, i), at_or_nan(curve.gradient_norm, i));
+  }
+  return result;
+}
+
+Table sample_table(const std::vector<SampleRecord>& samples) {
+  Table result = empty_table(columns_after_first("samples"));
+  RowWriter out(result);
+  for (const SampleRecord& s : samples) {
+    out.row(s.index, s.text, s.reference, int64_t{s.hit}, s.location);
+  }
+  return result;
+}
+
+size_t row_count(const Table& table) {
+  if (table.empty()) return 0;
+  return table.front().is_text ? table.front().texts.size() : table.front().numbers.size();
+}
+
+const Column& column_of(const Table& table, const std::string& name) {
+  for (const Column& column : table) {
+    if (column.name == name) return column;
+  }
+  throw_transient_error("the table has no column \"{}\"", name);
+}
+
+}  // namespace ropesweep
