@@ -1,0 +1,223 @@
+// The reactor's other half: how attempts end, what that means for the task and for what needs it.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "coordinator/reactor.h"
+
+namespace ropesweep {
+namespace {
+
+std::vector<std::string> cell_ids(const Task& task) {
+  std::vector<std::string> ids;
+  for (const Cell& cell : task.cells) {
+    ids.push_back(cell.id);
+  }
+  return ids;
+}
+
+std::string describe(const Task& task) {
+  if (task.kind == TaskKind::fine_tune) {
+    return fmt::format("fine-tune {} ({}, {}, train scale {})", task.id, task.fine_tune.recipe.name,
+                       task.fine_tune.scheme, task.fine_tune.train_scale);
+  }
+  return fmt::format("evaluation {} ({}, {}, scale {}, {} cells)", task.id, task.dataset.name,
+                     task.scheme, task.scale, task.cells.size());
+}
+
+}  // namespace
+
+std::string mismatch(const Task& task, const Outcome& outcome) {
+  if (outcome.failure_kind != FailureKind::none && outcome.failure_kind != FailureKind::diverged) {
+    return "";
+  }
+  if (task.kind == TaskKind::fine_tune) {
+    return outcome.fine_tunes.size() == 1 && outcome.fine_tunes[0].fine_tune == task.id
+               ? ""
+               : "the runner's answer is not about its fine-tune";
+  }
+  std::set<std::string> answered;
+  for (const CellOutcome& cell : outcome.cells) {
+    answered.insert(cell.cell);
+  }
+  for (const Cell& cell : task.cells) {
+    if (answered.erase(cell.id) != 1) {
+      return fmt::format("the runner's answer lacks cell {}", cell.id);
+    }
+  }
+  return answered.empty() ? "" : "the runner's answer has cells that it wasn't asked for";
+}
+
+void Reactor::close_open_attempts() {
+  // A copy: ending an attempt changes the contents.
+  const std::vector<AttemptRecord> attempts = store_.contents().attempts;
+  for (AttemptRecord attempt : attempts) {
+    if (const auto found = index_of_.find(attempt.task); found != index_of_.end()) {
+      int64_t& last = last_attempt_[static_cast<size_t>(found->second)];
+      last = std::max(last, attempt.number);
+    }
+    if (attempt.status == "running") {
+      const auto found = index_of_.find(attempt.task);
+      attempt.status = "lost";
+      attempt.failure_kind = FailureKind::time;
+      attempt.failure = "the coordinator ended first";
+      Outcome outcome;
+      outcome.failure_kind = attempt.failure_kind;
+      outcome.failure = attempt.failure;
+      store_.attempt_ended(
+          attempt,
+          found == index_of_.end() ? std::vector<std::string>{} : cell_ids(task(found->second)),
+          outcome, false);
+      unsynced_ = true;
+    }
+  }
+}
+
+void Reactor::skip_what_failed_before() {
+  for (const FineTuneRecord& record : store_.contents().fine_tunes) {
+    if (record.status != "failed" && record.status != "diverged" && record.status != "skipped") {
+      continue;
+    }
+    const auto found = index_of_.find(record.fine_tune.id);
+    if (found != index_of_.end() && scheduler_.state(found->second) != Scheduler::State::failed) {
+      const std::string why = record.status == "diverged" ? "diverged"
+                              : record.status == "failed" ? "failed: " + record.failure
+                                                          : "was skipped: " + record.failure;
+      fail_with_dependants(found->second, why);
+    }
+  }
+}
+
+void Reactor::fail_with_dependants(TaskIndex index, const std::string& why) {
+  const std::vector<TaskIndex> skipped = scheduler_.fail(index);
+  const std::string reason = fmt::format("{} {}", describe(task(index)), why);
+  for (TaskIndex dependant : skipped) {
+    const Task& needing = task(dependant);
+    if (needing.kind == TaskKind::fine_tune) {
+      store_.skipped(needing.id, reason);
+    }
+    for (const Cell& cell : needing.cells) {
+      store_.skipped(cell.id, reason);
+    }
+    unsynced_ = true;
+  }
+  if (!skipped.empty()) {
+    spdlog::warn("{} tasks are skipped: {}", skipped.size(), reason);
+  }
+}
+
+void Reactor::lose(int rank, WorkerState& worker, const std::string& reason, double now) {
+  idle_.erase(rank);
+  worker.idle = false;
+  if (worker.task) {
+    Outcome outcome;
+    // Whoever leaves because everyone leaves doesn't crash.
+    outcome.failure_kind = leaving_ ? FailureKind::time : FailureKind::transient;
+    outcome.failure = reason;
+    outcome.seconds = now - worker.started;
+    end_attempt(worker, rank, outcome, "lost", now);
+  }
+  hold(worker, kNoWeights);
+  look_for_work_ = true;
+}
+
+void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
+                          const std::string& status, double now) {
+  const TaskIndex index = *worker.task;
+  const Task& ended = task(index);
+  int64_t& crashes = crashes_[static_cast<size_t>(index)];
+  const Verdict verdict = judge(outcome.failure_kind, crashes, options_.crash_limit);
+  const int64_t number = worker.attempt.number;
+
+  AttemptRecord record;
+  record.task = ended.id;
+  record.kind = ended.kind == TaskKind::fine_tune ? "fine_tune" : "evaluation";
+  record.number = number;
+  record.worker = rank;
+  record.host = worker.host;
+  record.device = outcome.device.empty() ? worker.device : outcome.device;
+  record.status = status;
+  record.failure_kind = outcome.failure_kind;
+  record.failure = outcome.failure;
+  record.started_at = wall(worker.started);
+  record.seconds = now - worker.started;
+  store_.attempt_ended(record, cell_ids(ended), outcome, verdict == Verdict::failed);
+  unsynced_ = true;
+  look_for_work_ = true;
+  worker.task.reset();
+  worker.attempt = {};
+  worker.fraction = 0;
+  worker.what.clear();
+
+  crashes += is_crash(outcome.failure_kind) ? 1 : 0;
+  switch (verdict) {
+    case Verdict::finished:
+      scheduler_.finish(index);
+      learn(index, outcome, number);
+      break;
+    case Verdict::retry:
+      spdlog::warn("{}: attempt {} on worker {}: {}: it is tried again", describe(ended), number,
+                   rank, outcome.failure);
+      scheduler_.give_back(index, rank);
+      break;
+    case Verdict::requeue:
+      scheduler_.give_back(index);
+      break;
+    case Verdict::diverged:
+      spdlog::warn("{} diverged: {}", describe(ended), outcome.failure);
+      fail_with_dependants(index, "diverged");
+      break;
+    case Verdict::failed:
+      spdlog::error("{} failed: {}", describe(ended), outcome.failure);
+      fail_with_dependants(index, "failed: " + outcome.failure);
+      break;
+  }
+}
+
+void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {
+  // A fine-tune's later attempt may have gone on from a saved state: its time is not the whole.
+  if (attempt > 1 && task(index).kind == TaskKind::fine_tune) {
+    return;
+  }
+  costs_.observe(task(index), outcome.seconds);
+  // New estimates after 1, 2, 4, 8, … results: the cost of all of them stays O(tasks · log² tasks).
+  if (!std::has_single_bit(static_cast<uint64_t>(costs_.observations()))) {
+    return;
+  }
+  std::vector<double> seconds;
+  seconds.reserve(tasks_.size());
+  for (const Task& each : tasks_) {
+    seconds.push_back(costs_.seconds(each));
+  }
+  scheduler_.estimate(seconds);
+}
+
+std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
+  std::vector<WaitingTask> result;
+  for (TaskIndex index = 0; index < scheduler_.size() && result.size() < limit; ++index) {
+    const Scheduler::State state = scheduler_.state(index);
+    if (state == Scheduler::State::ready) {
+      const bool fits =
+          task(index).kind == TaskKind::fine_tune || scheduler_.seconds(index) <= seconds_left(now);
+      result.push_back(
+          {task(index).id, fits ? "waits for a worker"
+                                : fmt::format("needs about {:.0f} s, and {:.0f} s are left",
+                                              scheduler_.seconds(index), seconds_left(now))});
+    } else if (state == Scheduler::State::blocked) {
+      std::string needs;
+      for (const std::string& need : task(index).needs) {
+        const auto found = index_of_.find(need);
+        if (found != index_of_.end() &&
+            scheduler_.state(found->second) != Scheduler::State::finished) {
+          needs += (needs.empty() ? "" : ", ") + need;
+        }
+      }
+      result.push_back({task(index).id, "waits for fine-tune " + needs});
+    }
+  }
+  return result;
+}
+
+}  // namespace ropesweep

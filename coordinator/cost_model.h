@@ -1,0 +1,37 @@
+// How long a task will take: its FLOPs by a rate, refined by what ran in this sweep. Tasks of one
+// class (a fine-tune, or an evaluation of one kind of data set) share a rate; a class that has not
+// run yet takes the mean rate of those that have.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "experiments/task.h"
+
+namespace ropesweep {
+
+class CostModel {
+ public:
+  /// What a device is taken to do before anything has run, FLOP/s.
+  static constexpr double kPriorRate = 5e10;
+  /// Starting a task costs at least this, seconds.
+  static constexpr double kMinimumSeconds = 0.05;
+
+  double seconds(const Task& task) const;
+  /// A task ran from start to end in `seconds`.
+  void observe(const Task& task, double seconds);
+  int64_t observations() const { return observations_; }
+
+ private:
+  struct Rate {
+    double flops = 0, seconds = 0;
+  };
+  static std::string class_of(const Task& task);
+
+  std::map<std::string, Rate> rates_;
+  Rate all_;
+  int64_t observations_ = 0;
+};
+
+}  // namespace ropesweep

@@ -1,0 +1,351 @@
+// Messages and time: who is alive, who gets what. How attempts end is in attempts.cpp.
+#include "coordinator/reactor.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace ropesweep {
+namespace {
+
+/// A worker with nothing to do asks again after so long, should the answer to its request be lost.
+constexpr double kAskAgainSeconds = 5;
+/// A store that can't be written is tried again after so long, and given up after a minute.
+constexpr double kSyncRetrySeconds = 5;
+constexpr double kSyncGiveUpSeconds = 60;
+
+std::vector<ScheduledTask> scheduled(const std::vector<Task>& tasks, const CostModel& costs) {
+  std::unordered_map<std::string, TaskIndex> index;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    index.emplace(tasks[i].id, static_cast<TaskIndex>(i));
+  }
+  std::vector<ScheduledTask> result;
+  result.reserve(tasks.size());
+  for (const Task& task : tasks) {
+    ScheduledTask entry;
+    entry.seconds = costs.seconds(task);
+    entry.can_save = task.kind == TaskKind::fine_tune;
+    entry.weights_key = task.weights_key;
+    for (const std::string& need : task.needs) {
+      if (const auto found = index.find(need); found != index.end()) {
+        entry.needs.push_back(found->second);  // What isn't a task is finished already.
+      }
+    }
+    result.push_back(std::move(entry));
+  }
+  return result;
+}
+
+}  // namespace
+
+Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
+                 double now)
+    : options_(std::move(options)),
+      tasks_(std::move(tasks)),
+      store_(store),
+      channel_(channel),
+      scheduler_(scheduled(tasks_, costs_)),
+      last_attempt_(tasks_.size()),
+      crashes_(tasks_.size()),
+      nobody_since_(now) {
+  options_.time_limit_seconds += now;
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    index_of_.emplace(tasks_[i].id, static_cast<TaskIndex>(i));
+  }
+  close_open_attempts();
+  skip_what_failed_before();
+}
+
+void Reactor::on_message(int from, const Message& message, double now) {
+  WorkerState& worker = workers_[from];
+  worker.last_heard = now;
+  if (worker.suspect) {
+    spdlog::info("worker {} speaks again", from);
+    worker.suspect = false;
+    worker.idle = false;  // It asks for work when it has none.
+  }
+  if (const auto* hello = std::get_if<Hello>(&message)) {
+    on_hello(from, *hello, now);
+  } else if (const auto* request = std::get_if<RequestWork>(&message)) {
+    on_request_work(from, *request, now);
+  } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
+    on_heartbeat(from, *heartbeat);
+  } else if (const auto* done = std::get_if<Done>(&message)) {
+    on_done(from, *done, now);
+  } else if (const auto* goodbye = std::get_if<Goodbye>(&message)) {
+    on_goodbye(from, *goodbye, now);
+  } else {
+    spdlog::warn("worker {} sent a message that only a coordinator sends; dropped", from);
+  }
+}
+
+void Reactor::on_hello(int from, const Hello& hello, double now) {
+  WorkerState& worker = workers_[from];
+  if (worker.task) {
+    lose(from, worker, fmt::format("worker {} started afresh", from), now);
+  }
+  worker.host = hello.host;
+  worker.device = hello.device;
+  worker.pid = hello.pid;
+  worker.gone = false;
+  channel_.send(from, CoordinatorAlive{options_.host, options_.pid});
+  if (leaving_) {
+    channel_.send(from, Stop{false});
+  }
+}
+
+void Reactor::on_request_work(int from, const RequestWork& request, double now) {
+  WorkerState& worker = workers_[from];
+  if (worker.task) {
+    lose(from, worker, fmt::format("worker {} asks for work in the middle of an attempt", from),
+         now);
+  }
+  hold(worker, scheduler_.weights_index(request.loaded_weights));
+  worker.idle = true;
+  idle_.insert(from);
+  look_for_work_ = true;
+  channel_.send(from, Wait{kAskAgainSeconds});
+}
+
+void Reactor::on_heartbeat(int from, const Heartbeat& heartbeat) {
+  WorkerState& worker = workers_[from];
+  if (heartbeat.attempt.task.empty()) {
+    return;
+  }
+  if (!worker.task || heartbeat.attempt != worker.attempt) {
+    channel_.send(from, Abandon{heartbeat.attempt});
+    return;
+  }
+  worker.fraction =
+      std::isfinite(heartbeat.fraction) ? std::clamp(heartbeat.fraction, 0.0, 1.0) : 0;
+  worker.what = heartbeat.what;
+}
+
+void Reactor::on_done(int from, const Done& done, double now) {
+  WorkerState& worker = workers_[from];
+  if (!worker.task || done.attempt != worker.attempt) {
+    spdlog::info("stale answer of worker {} for task {}, attempt {}: dropped", from,
+                 done.attempt.task, done.attempt.number);
+    channel_.send(from, Acknowledge{done.attempt});
+    return;
+  }
+  to_acknowledge_.emplace_back(from, done.attempt);
+  const Task& answered = task(*worker.task);
+  if (const std::string wrong = mismatch(answered, done.outcome); !wrong.empty()) {
+    Outcome failed;
+    failed.failure_kind = FailureKind::transient;
+    failed.failure = wrong;
+    failed.seconds = done.outcome.seconds;
+    end_attempt(worker, from, failed, "failed", now);
+    return;
+  }
+  const FailureKind kind = done.outcome.failure_kind;
+  end_attempt(worker, from, done.outcome,
+              kind == FailureKind::none       ? "finished"
+              : kind == FailureKind::diverged ? "diverged"
+              : kind == FailureKind::time     ? "stopped"
+                                              : "failed",
+              now);
+}
+
+void Reactor::on_goodbye(int from, const Goodbye& goodbye, double now) {
+  WorkerState& worker = workers_[from];
+  if (!leaving_) {
+    spdlog::warn("worker {} leaves: {}", from, goodbye.reason);
+  }
+  lose(from, worker, fmt::format("worker {} left: {}", from, goodbye.reason), now);
+  worker.gone = true;
+  worker.left_in_order = true;
+}
+
+void Reactor::on_process_gone(int rank, double now) {
+  WorkerState& worker = workers_[rank];
+  if (worker.gone) {
+    return;
+  }
+  spdlog::warn("worker {} on {} has died (process {})", rank, worker.host, worker.pid);
+  lose(rank, worker, fmt::format("worker {} on {} died", rank, worker.host), now);
+  worker.gone = true;
+  channel_.abandon(rank);
+}
+
+void Reactor::on_turn(double now) {
+  suspect_the_silent(now);
+  if (now >= next_beat_) {
+    next_beat_ = now + options_.heartbeat_seconds;
+    for (const auto& [rank, worker] : workers_) {
+      if (alive(worker)) {
+        channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
+      }
+    }
+  }
+  if (!leaving_) {
+    if (scheduler_.all_settled()) {
+      leave(false, now, options_.farewell_seconds);
+    } else if (seconds_left(now) <= 0) {
+      begin_stop("the time is over", now);
+    } else {
+      give_out_work(now);
+      check_for_trouble(now);
+    }
+  }
+}
+
+void Reactor::suspect_the_silent(double now) {
+  for (auto& [rank, worker] : workers_) {
+    if (alive(worker) && now - worker.last_heard > options_.suspicion_seconds) {
+      spdlog::warn("worker {} on {} has been silent for {:.0f} s: taken for lost", rank,
+                   worker.host, now - worker.last_heard);
+      lose(rank, worker,
+           fmt::format("worker {} on {} was silent for {:.0f} s", rank, worker.host,
+                       now - worker.last_heard),
+           now);
+      worker.suspect = true;
+      channel_.abandon(rank);
+    }
+  }
+}
+
+void Reactor::give_out_work(double now) {
+  if (!look_for_work_ || scheduler_.ready() == 0) {
+    return;
+  }
+  look_for_work_ = false;
+  const int64_t alive_count = workers_alive();
+  for (auto next = idle_.begin(); next != idle_.end() && scheduler_.ready() > 0;) {
+    const int rank = *next++;
+    WorkerState& worker = workers_[rank];
+    if (const auto chosen = scheduler_.choose(rank, worker.held, alive_count, seconds_left(now))) {
+      assign(rank, worker, *chosen, now);
+    }
+  }
+}
+
+void Reactor::assign(int rank, WorkerState& worker, TaskIndex index, double now) {
+  const auto i = static_cast<size_t>(index);
+  scheduler_.start(index);
+  hold(worker, scheduler_.weights(index));
+  worker.task = index;
+  worker.attempt = {tasks_[i].id, ++last_attempt_[i]};
+  worker.started = now;
+  worker.fraction = 0;
+  worker.what = "starts";
+  worker.idle = false;
+  idle_.erase(rank);
+
+  AttemptRecord record;
+  record.task = tasks_[i].id;
+  record.kind = tasks_[i].kind == TaskKind::fine_tune ? "fine_tune" : "evaluation";
+  record.number = worker.attempt.number;
+  record.worker = rank;
+  record.host = worker.host;
+  record.device = worker.device;
+  record.status = "running";
+  record.started_at = wall(now);
+  store_.attempt_started(record);
+  unsynced_ = true;
+  channel_.send(rank, Assign{worker.attempt, tasks_[i]});
+}
+
+void Reactor::hold(WorkerState& worker, WeightsIndex weights) {
+  if (weights != worker.held) {
+    scheduler_.release(worker.held);
+    scheduler_.hold(weights);
+    worker.held = weights;
+  }
+}
+
+void Reactor::check_for_trouble(double now) {
+  const bool nobody = workers_alive() == 0;
+  nobody_since_ = !nobody ? -1 : nobody_since_ < 0 ? now : nobody_since_;
+  if (nobody && now - nobody_since_ > options_.suspicion_seconds) {
+    trouble_ = fmt::format("no worker is left and {} tasks remain",
+                           scheduler_.size() - scheduler_.settled());
+    broken_ = true;
+    leave(false, now, 0);
+  } else if (scheduler_.running() == 0 && scheduler_.ready() > 0 && !look_for_work_ &&
+             !idle_.empty() && std::isfinite(seconds_left(now))) {
+    begin_stop("no task that remains fits into the time that is left", now);
+  }
+}
+
+void Reactor::begin_stop(const std::string& reason, double now) {
+  if (!leaving_) {
+    trouble_ = reason;
+    leave(true, now, options_.grace_seconds);
+  }
+}
+
+void Reactor::leave(bool save, double now, double limit) {
+  leaving_ = true;
+  leave_by_ = now + limit;
+  for (const auto& [rank, worker] : workers_) {
+    if (alive(worker)) {
+      channel_.send(rank, Stop{save});
+    }
+  }
+}
+
+void Reactor::commit(double now) {
+  if (!unsynced_ || now < next_sync_) {
+    return;
+  }
+  try {
+    store_.sync();
+    sync_failing_since_ = -1;
+    unsynced_ = false;
+  } catch (const Error& error) {
+    if (sync_failing_since_ < 0) {
+      sync_failing_since_ = now;
+      spdlog::error("{} (trying again)", error.what());
+    }
+    next_sync_ = now + kSyncRetrySeconds;
+    if (now - sync_failing_since_ >= kSyncGiveUpSeconds && !broken_) {
+      broken_ = true;
+      trouble_ = error.what();
+      leave(true, now, options_.farewell_seconds);
+    }
+    return;
+  }
+  for (const auto& [rank, attempt] : to_acknowledge_) {
+    if (alive(workers_[rank])) {
+      channel_.send(rank, Acknowledge{attempt});
+    }
+  }
+  to_acknowledge_.clear();
+}
+
+bool Reactor::over(double now) const {
+  return leaving_ && (workers_alive() == 0 || now >= leave_by_);
+}
+
+bool Reactor::all_left_in_order() const {
+  return std::all_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker.second.left_in_order; });
+}
+
+int64_t Reactor::workers_alive() const {
+  return std::count_if(workers_.begin(), workers_.end(),
+                       [this](const auto& worker) { return alive(worker.second); });
+}
+
+double Reactor::seconds_left(double now) const {
+  return options_.time_limit_seconds - options_.save_margin_seconds - now;
+}
+
+double Reactor::eta_seconds() const {
+  const int64_t alive_count = std::max<int64_t>(1, workers_alive());
+  double done = 0, longest = 0;
+  for (const auto& [rank, worker] : workers_) {
+    if (worker.task) {
+      const double passed = worker.fraction * scheduler_.seconds(*worker.task);
+      done += passed;
+      longest = std::max(longest, scheduler_.critical_path(*worker.task) - passed);
+    }
+  }
+  return std::max(longest, std::max(0.0, scheduler_.remaining_seconds() - done) /
+                               static_cast<double>(alive_count));
+}
+
+}  // namespace ropesweep

@@ -1,0 +1,147 @@
+// What the coordinator does about each event: a message, a lost process, the passing of time, a
+// wish to stop. State changes, journal records and messages follow; no clock is read and no socket
+// is in sight, so tests drive it with a loopback channel and a time of their own.
+//
+// Order of a result: Done → the store's record → sync, once for all results of a loop turn →
+// Acknowledge. Every try is numbered (across restarts too); an answer from any but the current one
+// is dropped.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "coordinator/cost_model.h"
+#include "coordinator/protocol/channel.h"
+#include "coordinator/retry_policy.h"
+#include "coordinator/scheduler.h"
+#include "storage/store.h"
+
+namespace ropesweep {
+
+struct ReactorOptions {
+  int64_t crash_limit = 3;        ///< attempts that may die before a task fails
+  double suspicion_seconds = 30;  ///< a worker silent for so long is taken for lost
+  double heartbeat_seconds = 1;   ///< between the coordinator's signs of life
+  double time_limit_seconds =
+      kNoLimit;  ///< from the start; work that remains then waits for another run
+  double save_margin_seconds = 30;  ///< before the limit: running tasks are told to save
+  double grace_seconds = 90;        ///< workers told to stop may take so long to save
+  double farewell_seconds = 5;      ///< … and so long to leave when there is nothing to save
+  double wall_offset = 0;           ///< seconds since 1970 at time 0
+  std::string host;                 ///< of the coordinator, with its pid
+  int64_t pid = 0;
+};
+
+/// A worker as the coordinator sees it.
+struct WorkerState {
+  std::string host, device;
+  int64_t pid = 0;
+  double last_heard = 0;
+  bool suspect = false;        ///< silent for too long: nothing is sent to it until it speaks
+  bool gone = false;           ///< said goodbye, or its process has ended
+  bool left_in_order = false;  ///< gone with a goodbye
+  bool idle = false;
+  WeightsIndex held = kNoWeights;
+  std::optional<TaskIndex> task;
+  AttemptId attempt;
+  double started = 0;
+  double fraction = 0;
+  std::string what;
+};
+
+/// Why a task is not running.
+struct WaitingTask {
+  std::string task, reason;
+};
+
+class Reactor {
+ public:
+  /// `tasks`: what is to be done, from make_tasks. Attempts that an earlier coordinator left open
+  /// in the store are closed; tasks that need what failed or diverged earlier are skipped.
+  Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
+          double now);
+
+  // Events; `now` is in seconds and never goes back.
+  void on_message(int from, const Message& message, double now);
+  /// The process of that rank has ended.
+  void on_process_gone(int rank, double now);
+  /// Signs of life, suspicion, the time limit; gives out work. Once a loop turn.
+  void on_turn(double now);
+  /// Syncs what this turn recorded and acknowledges it. Errors of the store are retried for a
+  /// minute.
+  void commit(double now);
+  /// No more work is given out; workers save and leave.
+  void begin_stop(const std::string& reason, double now);
+
+  /// Everything is settled, or everyone has left: the loop may end.
+  bool over(double now) const;
+  bool all_settled() const { return scheduler_.all_settled(); }
+  bool stopping() const { return leaving_; }
+  /// Why work remains undone, for the person: "" as long as nothing went wrong.
+  const std::string& trouble() const { return trouble_; }
+  /// The trouble is the machine's (exit code 1), not the end of the time.
+  bool broken() const { return broken_; }
+  /// Every worker that ever spoke has said goodbye.
+  bool all_left_in_order() const;
+
+  // For progress and live.json.
+  const std::map<int, WorkerState>& workers() const { return workers_; }
+  const Task& task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
+  const Scheduler& scheduler() const { return scheduler_; }
+  std::vector<WaitingTask> waiting(double now, size_t limit) const;
+  double eta_seconds() const;
+  double wall(double now) const { return options_.wall_offset + now; }
+
+ private:
+  void on_hello(int from, const Hello& hello, double now);
+  void on_request_work(int from, const RequestWork& request, double now);
+  void on_heartbeat(int from, const Heartbeat& heartbeat);
+  void on_done(int from, const Done& done, double now);
+  void on_goodbye(int from, const Goodbye& goodbye, double now);
+
+  void close_open_attempts();
+  void skip_what_failed_before();
+  void suspect_the_silent(double now);
+  void give_out_work(double now);
+  void assign(int rank, WorkerState& worker, TaskIndex task, double now);
+  void lose(int rank, WorkerState& worker, const std::string& reason, double now);
+  void end_attempt(WorkerState& worker, int rank, const Outcome& outcome, const std::string& status,
+                   double now);
+  void fail_with_dependants(TaskIndex task, const std::string& why);
+  void learn(TaskIndex task, const Outcome& outcome, int64_t attempt);
+  void hold(WorkerState& worker, WeightsIndex weights);
+  void leave(bool save, double now, double limit);
+  void check_for_trouble(double now);
+  bool alive(const WorkerState& worker) const { return !worker.gone && !worker.suspect; }
+  int64_t workers_alive() const;
+  double seconds_left(double now) const;
+
+  ReactorOptions options_;
+  std::vector<Task> tasks_;
+  Store& store_;
+  Channel& channel_;
+  CostModel costs_;
+  Scheduler scheduler_;
+  std::unordered_map<std::string, TaskIndex> index_of_;
+  std::vector<int64_t> last_attempt_, crashes_;  ///< by task; crashes of this run only
+  std::map<int, WorkerState> workers_;
+  std::set<int> idle_;
+  std::vector<std::pair<int, AttemptId>> to_acknowledge_;
+  bool look_for_work_ = true, unsynced_ = false;
+  double next_beat_ = 0, next_sync_ = 0, sync_failing_since_ = -1;
+  bool leaving_ = false, broken_ = false;
+  double leave_by_ = kNoLimit;
+  double nobody_since_ = -1;
+  std::string trouble_;
+};
+
+/// The failure of an outcome that doesn't answer its task, or "".
+std::string mismatch(const Task& task, const Outcome& outcome);
+
+}  // namespace ropesweep
