@@ -13,6 +13,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -36,6 +37,12 @@ def read_dependencies(build: Path) -> dict[str, list[str]]:
         elif ": #deps" in line:
             current = dependencies.setdefault(line.split(":", 1)[0], [])
     return dependencies
+
+
+def object_of(entry: dict) -> str:
+    """The object file that a compile command writes."""
+    words = shlex.split(entry["command"])
+    return words[words.index("-o") + 1]
 
 
 def fingerprint(entry: dict, headers: list[str], common: bytes) -> str:
@@ -73,7 +80,7 @@ def main() -> int:
     parser.add_argument("build", type=Path)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("places", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     build = arguments.build.resolve()
 
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True, check=True).stdout
@@ -83,8 +90,9 @@ def main() -> int:
     dependencies = read_dependencies(build)
     waiting = {}
     for entry in wanted_entries(build, arguments.places):
-        key = fingerprint(entry, dependencies.get(entry.get("output", ""), []), common)
-        if passed.get(entry["file"]) != key:
+        headers = dependencies.get(object_of(entry))
+        key = fingerprint(entry, headers, common) if headers else ""  # not built yet: not remembered
+        if not key or passed.get(entry["file"]) != key:
             waiting[entry["file"]] = key
 
     started, failed = time.monotonic(), 0
@@ -92,9 +100,9 @@ def main() -> int:
         futures = {pool.submit(tidy, build, file): file for file in sorted(waiting)}
         for future in concurrent.futures.as_completed(futures):
             status, findings = future.result()
-            if status == 0:
+            if status == 0 and waiting[futures[future]]:
                 passed[futures[future]] = waiting[futures[future]]
-            else:
+            elif status != 0:
                 failed += 1
                 print(findings, flush=True)
     unfinished = record.with_suffix(".unfinished")
