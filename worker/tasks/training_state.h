@@ -1,0 +1,62 @@
+// What a fine-tune keeps on disk, so that it can be killed at any instant and go on to the bit.
+//
+//   OUTPUT/losses.jsonl                 one line a step, as it goes
+//   OUTPUT/identity.txt                 what is trained here
+//   OUTPUT/state/step-K/                optimizer.safetensors, losses.jsonl (steps 1 … K)
+//   OUTPUT/config.json, *.safetensors … the checkpoint, once finished
+//   OUTPUT/finished.json                written last: the checkpoint is whole
+//
+// A state is written beside and renamed as a whole; the one before it is removed after that.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "worker/llama/optimizer.h"
+#include "worker/tasks/loss_record.h"
+
+namespace ropesweep::tasks {
+
+class TrainingState {
+ public:
+  /// `identity`: text of all that the figures depend on; the work of another one is refused.
+  /// Creates OUTPUT. Errors: user error when OUTPUT holds the work of another identity; transient
+  /// when the disk fails.
+  TrainingState(std::filesystem::path output, const std::string& identity);
+
+  /// The step of a finished checkpoint, or 0.
+  int64_t finished_step() const;
+  /// The newest saved step, or 0.
+  int64_t saved_step() const;
+
+  /// Loads the newest state, if any, into `optimizer`, and cuts `losses.jsonl` back to its step.
+  /// Returns the records of its steps.
+  std::vector<StepRecord> resume(llama::Optimizer& optimizer);
+
+  /// Appends a line to `losses.jsonl`.
+  void append(const StepRecord& record);
+
+  /// Saves the whole state. Errors: transient when the disk fails; the state before stays.
+  void save(const llama::Optimizer& optimizer, const std::vector<StepRecord>& records);
+
+  /// Runs `write`, which puts the checkpoint into OUTPUT, and seals it. States are removed unless
+  /// `keep_state`.
+  void finish(int64_t step, bool keep_state,
+              const std::function<void(const std::filesystem::path& directory)>& write);
+
+  std::filesystem::path losses_file() const { return output_ / "losses.jsonl"; }
+
+ private:
+  std::filesystem::path states() const { return output_ / "state"; }
+  void remove_states_but(int64_t step) const;
+  void rewrite_losses(const std::vector<StepRecord>& records);
+
+  std::filesystem::path output_;
+  std::ofstream losses_;
+};
+
+}  // namespace ropesweep::tasks
