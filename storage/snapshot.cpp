@@ -1,27 +1,17 @@
-// Writing the published file.
+// Writing the published file. It is made in memory and written out by us, so that a full disk is
+// our error and not a half-closed HDF5 file.
 #include "storage/snapshot.h"
 
 #include <algorithm>
 #include <set>
 
 #include "storage/handle.h"
+#include "storage/memory_file.h"
 #include "storage/posix_file.h"
 #include "storage/tables.h"
 
 namespace ropesweep {
 namespace {
-
-/// A file in memory: written out by us, so that a full disk is our error and not a half-closed HDF5
-/// file.
-Hdf5File create_in_memory() {
-  constexpr size_t kGrowth = size_t{4} << 20;
-  const Hdf5Properties access(H5Pcreate(H5P_FILE_ACCESS), "prepare a file");
-  hdf5_check(H5Pset_fapl_core(access, kGrowth, /*backing_store=*/0), "prepare a file");
-  // Compact groups and headers, readable since HDF5 1.8: curves of many fine-tunes are small and
-  // many.
-  hdf5_check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST), "prepare a file");
-  return Hdf5File(H5Fcreate("snapshot", H5F_ACC_TRUNC, H5P_DEFAULT, access), "create a file");
-}
 
 /// Text as HDF5 takes it: a NUL would end it early.
 std::string without_nul(std::string text) {
@@ -155,18 +145,11 @@ void write_tables(hid_t file, const TableWriter& writer, const StoreContents& co
 
 std::vector<uint8_t> snapshot_image(const StoreContents& contents, const SnapshotStamp& stamp) {
   const Hdf5Quiet quiet;
-  const Hdf5File file = create_in_memory();
-  const TableWriter writer;
-  write_attributes(file, writer, contents, stamp);
-  write_tables(file, writer, contents);
-  hdf5_check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush");
-  const ssize_t size = H5Fget_file_image(file, nullptr, 0);
-  if (size < 0) throw_transient_error("HDF5 cannot give the file's image");
-  std::vector<uint8_t> image(static_cast<size_t>(size));
-  if (H5Fget_file_image(file, image.data(), image.size()) < 0) {
-    throw_transient_error("HDF5 cannot give the file's image");
-  }
-  return image;
+  return hdf5_file_in_memory([&](hid_t file) {
+    const TableWriter writer;
+    write_attributes(file, writer, contents, stamp);
+    write_tables(file, writer, contents);
+  });
 }
 
 void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& contents,

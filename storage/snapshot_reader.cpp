@@ -80,7 +80,9 @@ class SnapshotFile {
     const Hdf5Properties access(H5Pcreate(H5P_FILE_ACCESS), "prepare a file");
     hdf5_check(H5Pset_fapl_core(access, size_t{1} << 20, 0), "prepare a file");
     hdf5_check(H5Pset_file_image(access, image.data(), image.size()), "prepare a file");
-    const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
+    // HDF5 refuses an image under the name of a file that exists.
+    const std::string name = path.string() + " (in memory)";
+    const hid_t id = H5Fopen(name.c_str(), H5F_ACC_RDONLY, access);
     if (id < 0) {
       throw_user_error("{}: not an HDF5 file, or damaged; 'ropesweep check --repair' rebuilds it",
                        path.string());
