@@ -25,7 +25,7 @@ struct BuildOptions {
   int64_t samples = 50;   ///< records written
   int64_t tokens = 2048;  ///< lines, passkey, wikiqa: at most this many a prompt, and nearly that
                           ///< many; synthetic-*: at least this many a document
-  int64_t lines = 0;  ///< lines: exactly this many instead of `tokens`; 0: by tokens
+  int64_t lines = 0;      ///< lines: exactly this many instead of `tokens`; 0: by tokens
   // synthetic-mix: shares of the documents in percent; what is left is synthetic-wiki
   int64_t lines_percent = 25;
   int64_t passkey_percent = 10;

@@ -1,0 +1,37 @@
+// Text files as a stream of lines: plain, gzip or zstd, recognised by their first bytes.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace ropesweep::data {
+
+/// Decompressed bytes of a file, a block at a time.
+class ByteStream {
+ public:
+  virtual ~ByteStream() = default;
+  /// The next bytes, valid until the next call; empty at the end.
+  /// Errors: user error naming the file when it is damaged or cut short.
+  virtual std::string_view next() = 0;
+};
+
+/// Errors: user error for a missing, unreadable or empty file.
+std::unique_ptr<ByteStream> open_bytes(const std::filesystem::path& file);
+
+class LineReader {
+ public:
+  explicit LineReader(const std::filesystem::path& file);
+
+  /// The next line without its "\n" (and "\r\n"); false at the end.
+  bool next(std::string& line);
+  int64_t number() const { return number_; }  ///< of the line given last, from 1
+
+ private:
+  std::unique_ptr<ByteStream> bytes_;
+  std::string_view block_;
+  int64_t number_ = 0;
+};
+
+}  // namespace ropesweep::data
