@@ -16,8 +16,8 @@ class ProcessWatch {
   explicit ProcessWatch(pid_t pid);
   /// It has ended (or never was).
   bool gone() const;
-  /// Blocks until it has.
-  void wait() const;
+  /// Blocks until it has, or for so many seconds; a signal may end the wait early.
+  void wait(double seconds) const;
 
  private:
   pid_t pid_;

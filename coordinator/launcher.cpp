@@ -1,0 +1,210 @@
+// fork and exec of mpirun in a process group of its own, so that a terminal's Ctrl-C reaches only
+// the launcher, which passes it on as SIGUSR1 (mpirun hands that to all ranks, and kills nobody).
+#include "coordinator/launcher.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "coordinator/protocol/process_watch.h"
+#include "coordinator/run_status.h"
+#include "experiments/error.h"
+
+namespace ropesweep {
+namespace {
+
+/// mpirun gets so long to end by itself after the run has, and then again after SIGTERM.
+constexpr double kPatienceSeconds = 5;
+constexpr double kLookSeconds = 0.1;
+constexpr int kNoSuchProgram = 127;
+
+std::atomic<int> signals{0};
+
+double monotonic_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// A directory for mpirun's shared memory and sessions, removed at the end: killed ranks leave
+/// theirs.
+class Scratch {
+ public:
+  Scratch() {
+    std::string pattern = (std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp");
+    pattern += "/ropesweep-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) {
+      throw_transient_error("{}: {}", pattern, std::strerror(errno));
+    }
+    path_ = pattern;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+pid_t start(std::vector<std::string> command, pid_t launcher) {
+  std::vector<char*> arguments;
+  for (std::string& argument : command) {
+    arguments.push_back(argument.data());
+  }
+  arguments.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) {
+    throw_transient_error("fork: {}", std::strerror(errno));
+  }
+  if (pid == 0) {
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != launcher) {
+      _exit(1);
+    }
+    if (const int nothing = ::open("/dev/null", O_RDONLY); nothing > 0) {
+      ::dup2(nothing, 0);
+    }
+    for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+      std::signal(signal, SIG_DFL);
+    }
+    ::execvp(arguments[0], arguments.data());
+    _exit(kNoSuchProgram);
+  }
+  return pid;
+}
+
+/// One mpirun from its start to its end.
+class Supervision {
+ public:
+  Supervision(pid_t pid, std::filesystem::path directory, std::string run)
+      : pid_(pid), watch_(pid), directory_(std::move(directory)), run_(std::move(run)) {}
+
+  /// Returns waitpid's status.
+  int wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, WNOHANG) == 0) {
+      forward_signals();
+      end_if_hanging(monotonic_seconds());
+      watch_.wait(kLookSeconds);
+    }
+    return status;
+  }
+
+ private:
+  void forward_signals() {
+    const int count = signals.exchange(0);
+    if (count == 0) {
+      return;
+    }
+    forwarded_ += count;
+    // Asked twice: don't wait for anything to be saved.
+    ::kill(pid_, forwarded_ > 1 ? SIGTERM : SIGUSR1);
+    if (forwarded_ == 1) {
+      spdlog::info("stopping: running tasks save their state (once more to end at once)");
+    }
+  }
+
+  void end_if_hanging(double now) {
+    if (over_since_ < 0) {
+      const auto status = read_run_status(directory_, run_);
+      if (!status) {
+        return;
+      }
+      if (!coordinator_) {
+        coordinator_ = std::make_unique<ProcessWatch>(static_cast<pid_t>(status->pid));
+      }
+      if (status->exit_code || coordinator_->gone()) {
+        over_since_ = now;
+      }
+    } else if (now - over_since_ > 2 * kPatienceSeconds) {
+      ::kill(pid_, SIGKILL);
+    } else if (now - over_since_ > kPatienceSeconds) {
+      ::kill(pid_, SIGTERM);
+    }
+  }
+
+  pid_t pid_;
+  ProcessWatch watch_;
+  std::filesystem::path directory_;
+  std::string run_;
+  std::unique_ptr<ProcessWatch> coordinator_;
+  int forwarded_ = 0;
+  double over_since_ = -1;
+};
+
+std::string new_run_name() {
+  return fmt::format("{}-{}-{}", host_name(), ::getpid(),
+                     std::chrono::system_clock::now().time_since_epoch().count());
+}
+
+}  // namespace
+
+std::vector<std::string> mpirun_command(const LaunchOptions& options,
+                                        const std::filesystem::path& scratch) {
+  std::vector<std::string> command = {"mpirun",
+                                      "-n",
+                                      std::to_string(options.workers + 1),
+                                      "--enable-recovery",
+                                      "--oversubscribe",
+                                      "--bind-to",
+                                      "none"};
+  const std::array<std::pair<const char*, std::string>, 6> settings{{
+      {"plm", "isolated"},  // This host only, inside a cluster's allocation too.
+      {"pml", "ob1"},
+      {"btl", "self,vader"},
+      {"btl_vader_single_copy_mechanism",
+       "none"},  // Containers often forbid reading another process.
+      {"btl_vader_backing_directory", scratch.string()},
+      {"orte_tmpdir_base", scratch.string()},
+  }};
+  for (const auto& [name, value] : settings) {
+    command.insert(command.end(), {"--mca", name, value});
+  }
+  command.insert(command.end(), options.command.begin(), options.command.end());
+  return command;
+}
+
+int launch(const LaunchOptions& options) {
+  const Scratch scratch;
+  const std::string run = new_run_name();
+  ::setenv(kRunVariable, run.c_str(), 1);
+  ::setenv(kTerminalVariable, std::to_string(options.terminal_width).c_str(), 1);
+  if (::geteuid() == 0) {
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  }
+  for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+    std::signal(signal, [](int) { ++signals; });
+  }
+  const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
+  const int status = Supervision(pid, options.directory, run).wait();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchProgram) {
+    throw_user_error("mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)");
+  }
+  const auto outcome = read_run_status(options.directory, run);
+  if (outcome && outcome->exit_code) {
+    return *outcome->exit_code;
+  }
+  throw_transient_error(
+      "the coordinator ended without finishing (mpirun's status {}): nothing that was "
+      "done is lost, run it again to go on",
+      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+}  // namespace ropesweep

@@ -1,0 +1,201 @@
+// Two threads: this one speaks with the shepherd, the other computes. They meet at one mutex.
+#include "worker/runner.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <thread>
+
+namespace ropesweep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Set by SIGTERM (a host that shuts down, a cluster's time limit) and by the shepherd's Stop.
+std::atomic<bool> stop_requested{false};
+
+void request_stop(int) { stop_requested = true; }
+
+Outcome failed(FailureKind kind, const std::string& what) {
+  Outcome outcome;
+  outcome.failure_kind = kind;
+  outcome.failure = what;
+  return outcome;
+}
+
+/// Runs the task; what it throws becomes a failure with its kind.
+Outcome run_guarded(const RunTask& run_task, const Task& task, const tasks::TaskContext& context) {
+  try {
+    return run_task(task, context);
+  } catch (const Error& error) {
+    return failed(error.kind(), error.what());
+  } catch (const std::bad_alloc&) {
+    return failed(FailureKind::memory, "out of memory");
+  } catch (const std::exception& error) {
+    return failed(FailureKind::transient, error.what());
+  }
+}
+
+/// The thread that computes, and what it says meanwhile.
+class TaskThread {
+ public:
+  explicit TaskThread(const RunTask& run_task)
+      : run_task_(run_task), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+  void start(Assign assignment) {
+    busy_ = true;
+    attempt_ = assignment.attempt;
+    {
+      const std::lock_guard lock(mutex_);
+      fraction_ = 0;
+      what_ = "starts";
+    }
+    thread_ = std::jthread([this, task = std::move(assignment.task)] { compute(task); });
+  }
+
+  bool busy() const { return busy_; }
+  int wake_fd() const { return wake_.get(); }
+
+  Heartbeat heartbeat() {
+    const std::lock_guard lock(mutex_);
+    return busy_ ? Heartbeat{attempt_, fraction_, what_} : Heartbeat{};
+  }
+
+  /// The answer, once; the thread is idle then.
+  std::optional<Done> take_answer() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!outcome_) {
+        return std::nullopt;
+      }
+    }
+    thread_.join();
+    uint64_t count = 0;
+    static_cast<void>(::read(wake_.get(), &count, sizeof count));
+    busy_ = false;
+    Done done{attempt_, std::move(*outcome_)};
+    outcome_.reset();
+    return done;
+  }
+
+ private:
+  void compute(const Task& task) {
+    tasks::TaskContext context;
+    context.stop = &stop_requested;
+    context.progress = [this](double fraction, const std::string& what) {
+      const std::lock_guard lock(mutex_);
+      fraction_ = fraction;
+      what_ = what;
+    };
+    const auto start = Clock::now();
+    Outcome outcome = run_guarded(run_task_, task, context);
+    if (outcome.seconds <= 0) {
+      outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      outcome_ = std::move(outcome);
+    }
+    const uint64_t one = 1;
+    static_cast<void>(!::write(wake_.get(), &one, sizeof one));
+  }
+
+  const RunTask& run_task_;
+  FileDescriptor wake_;
+  bool busy_ = false;
+  AttemptId attempt_;
+  std::mutex mutex_;
+  double fraction_ = 0;
+  std::string what_;
+  std::optional<Outcome> outcome_;
+  std::jthread thread_;
+};
+
+/// One runner's conversation.
+class Service {
+ public:
+  Service(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options)
+      : channel_(std::move(socket), 1), task_(run_task), options_(options) {}
+
+  int serve() {
+    last_heard_ = next_beat_ = Clock::now();
+    while (true) {
+      while (const auto received = channel_.poll()) {
+        last_heard_ = Clock::now();
+        on_message(received->second);
+      }
+      if (auto done = task_.take_answer()) {
+        channel_.send(0, *done);
+      }
+      const auto now = Clock::now();
+      if (channel_.closed() || seconds(now - last_heard_) > options_.shepherd_silence_seconds) {
+        // Nobody wants the answer, and another may be given the task: no last words, no saving.
+        _exit(1);
+      }
+      if (stop_requested && !task_.busy() && !channel_.wants_write()) {
+        return 0;
+      }
+      if (now >= next_beat_) {
+        next_beat_ = now + std::chrono::duration_cast<Clock::duration>(
+                               std::chrono::duration<double>(options_.heartbeat_seconds));
+        channel_.send(0, task_.heartbeat());
+      }
+      wait(seconds(next_beat_ - now));
+    }
+  }
+
+ private:
+  static double seconds(Clock::duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  }
+
+  void on_message(const Message& message) {
+    if (const auto* assign = std::get_if<Assign>(&message)) {
+      if (!task_.busy() && !stop_requested) {
+        task_.start(*assign);
+      }
+    } else if (const auto* stop = std::get_if<Stop>(&message)) {
+      stop_requested = true;
+      if (!stop->save) {
+        _exit(0);
+      }
+    }
+  }
+
+  void wait(double limit) {
+    std::array<pollfd, 2> entries{
+        {{channel_.fd(), static_cast<short>(POLLIN | (channel_.wants_write() ? POLLOUT : 0)), 0},
+         {task_.wake_fd(), POLLIN, 0}}};
+    ::poll(entries.data(), entries.size(), 1 + static_cast<int>(std::max(0.0, limit) * 1000));
+  }
+
+  SocketChannel channel_;
+  TaskThread task_;
+  RunnerOptions options_;
+  Clock::time_point last_heard_, next_beat_;
+};
+
+}  // namespace
+
+void die_with_parent(int parent_pid) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent_pid) {
+    _exit(1);
+  }
+}
+
+int serve_tasks(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options) {
+  std::signal(SIGTERM, request_stop);
+  std::signal(SIGPIPE, SIG_IGN);
+  return Service(std::move(socket), run_task, options).serve();
+}
+
+}  // namespace ropesweep

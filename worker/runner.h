@@ -1,0 +1,27 @@
+// The child process that owns the device: takes one task at a time from its shepherd's socket, runs
+// it in a thread of its own, and gives signs of life meanwhile. It ends when its shepherd does.
+#pragma once
+
+#include <functional>
+
+#include "coordinator/protocol/socket_channel.h"
+#include "worker/tasks/task_runner.h"
+
+namespace ropesweep {
+
+/// Runs a task; throws as tasks::TaskRunner::run does.
+using RunTask = std::function<Outcome(const Task& task, const tasks::TaskContext& context)>;
+
+struct RunnerOptions {
+  double heartbeat_seconds = 1;
+  double shepherd_silence_seconds = 20;  ///< a shepherd silent for so long is taken for stopped
+};
+
+/// Serves the socket until the shepherd says Stop or is gone. Returns the exit code: 0 after Stop.
+int serve_tasks(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options = {});
+
+/// Makes this process end with its parent: it is killed when the parent dies, at once if that has
+/// happened.
+void die_with_parent(int parent_pid);
+
+}  // namespace ropesweep

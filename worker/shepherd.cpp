@@ -1,0 +1,251 @@
+// One turn: the coordinator's words, the runner's, the runner's fate, signs of life.
+#include "worker/shepherd.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "coordinator/protocol/process_watch.h"
+
+namespace ropesweep {
+namespace {
+
+/// After a runner that couldn't start, or died at once, the next one waits.
+constexpr double kRestartPause = 1;
+
+}  // namespace
+
+Shepherd::Shepherd(ShepherdOptions options, Channel& coordinator, double now)
+    : options_(std::move(options)),
+      coordinator_(coordinator),
+      host_(host_name()),
+      last_turn_(now),
+      last_heard_(now) {
+  coordinator_.send(0, Hello{host_, options_.device, ::getpid(), options_.local_rank});
+}
+
+void Shepherd::turn(double now) {
+  const bool slept = now - last_turn_ > options_.coordinator_silence_seconds;
+  last_turn_ = now;
+  if (slept) {
+    // This process was stopped for so long that its task has been given to another.
+    spdlog::warn("worker {} was suspended; its attempt is abandoned", coordinator_.rank());
+    end_runner();
+    attempt_.reset();
+    last_heard_ = now;
+    ask_at_ = now;
+  }
+  while (!over_) {
+    const auto received = coordinator_.poll();
+    if (!received) {
+      break;
+    }
+    last_heard_ = now;
+    hear_coordinator(received->second, now);
+  }
+  if (over_) {
+    return;
+  }
+  if (now - last_heard_ > options_.coordinator_silence_seconds) {
+    spdlog::warn("worker {}: the coordinator has been silent for {:.0f} s; leaving",
+                 coordinator_.rank(), now - last_heard_);
+    end_runner();
+    over_ = true;
+    return;
+  }
+  hear_runner(now);
+  watch_runner(now);
+  if (!attempt_ && !stopping_ && runner_ && now >= ask_at_) {
+    ask_for_work(now);
+  }
+  if (now >= next_beat_) {
+    next_beat_ = now + options_.heartbeat_seconds;
+    coordinator_.send(0, attempt_ ? Heartbeat{*attempt_, fraction_, what_} : Heartbeat{});
+    if (runner_) {
+      runner_->channel().send(1, CoordinatorAlive{});
+    }
+  }
+  if (stopping_ && !attempt_ && unacknowledged_.empty()) {
+    leave(stop_reason_);
+  }
+}
+
+void Shepherd::hear_coordinator(const Message& message, double now) {
+  if (const auto* alive = std::get_if<CoordinatorAlive>(&message)) {
+    if (coordinator_host_.empty()) {
+      coordinator_host_ = alive->host;
+      coordinator_pid_ = alive->host == host_ ? alive->pid : -1;
+    }
+  } else if (const auto* assign = std::get_if<Assign>(&message)) {
+    on_assign(*assign, now);
+  } else if (const auto* wait_order = std::get_if<Wait>(&message)) {
+    ask_at_ = now + std::max(0.01, wait_order->seconds);
+  } else if (const auto* acknowledged = std::get_if<Acknowledge>(&message)) {
+    std::erase(unacknowledged_, acknowledged->attempt);
+  } else if (const auto* abandon = std::get_if<Abandon>(&message)) {
+    if (attempt_ == abandon->attempt) {
+      end_runner();
+      attempt_.reset();
+      ask_at_ = now;
+    }
+  } else if (const auto* stop = std::get_if<Stop>(&message)) {
+    on_stop(*stop);
+  }
+}
+
+void Shepherd::on_assign(const Assign& assign, double now) {
+  attempt_ = assign.attempt;
+  weights_ = assign.task.weights_key;
+  fraction_ = 0;
+  what_ = "starts";
+  if (stopping_) {
+    fail_attempt(FailureKind::time, "told to stop before it began");
+    return;
+  }
+  if (!runner_) {
+    start_runner(now);
+  }
+  if (runner_) {
+    runner_->channel().send(1, assign);
+  }
+}
+
+void Shepherd::on_stop(const Stop& stop) {
+  in_order_ = true;
+  if (!stop.save && attempt_) {
+    end_runner();
+    attempt_.reset();
+  }
+  if (!stop.save) {
+    unacknowledged_.clear();
+  }
+  request_stop("told to stop");
+}
+
+void Shepherd::request_stop(const std::string& reason) {
+  if (!stopping_) {
+    stopping_ = true;
+    stop_reason_ = reason;
+    if (attempt_ && runner_) {
+      runner_->channel().send(1, Stop{true});
+    }
+  }
+}
+
+void Shepherd::hear_runner(double now) {
+  while (runner_) {
+    std::optional<std::pair<int, Message>> received;
+    try {
+      received = runner_->channel().poll();
+    } catch (const Error& error) {
+      spdlog::error("worker {}: runner: {}", coordinator_.rank(), error.what());
+      runner_->kill();
+    }
+    if (!received) {
+      if (runner_->channel().closed()) {
+        runner_->kill();  // It may still run, but nobody can speak with it.
+      }
+      return;
+    }
+    last_beat_of_runner_ = now;
+    if (const auto* heartbeat = std::get_if<Heartbeat>(&received->second)) {
+      if (attempt_ && heartbeat->attempt == *attempt_) {
+        fraction_ = heartbeat->fraction;
+        what_ = heartbeat->what;
+      }
+    } else if (auto* done = std::get_if<Done>(&received->second)) {
+      if (attempt_ && done->attempt == *attempt_) {
+        loaded_ = weights_;
+        unacknowledged_.push_back(*attempt_);
+        attempt_.reset();
+        coordinator_.send(0, *done);
+        ask_at_ = now;
+      }
+    }
+  }
+}
+
+void Shepherd::watch_runner(double now) {
+  if (runner_) {
+    const double silence = now - last_beat_of_runner_;
+    const bool hangs = silence > options_.runner_silence_seconds;
+    if (hangs) {
+      runner_->kill();
+    }
+    const auto how = runner_->ended();
+    if (!how) {
+      return;
+    }
+    const bool memory = !hangs && runner_->out_of_memory();
+    const std::string what =
+        hangs ? fmt::format("the runner hung: no sign of life for {:.0f} s", silence)
+              : "the runner died: " + *how;
+    end_runner();
+    start_runner_at_ = now + (attempt_ ? 0 : kRestartPause);
+    if (attempt_) {
+      fail_attempt(memory ? FailureKind::memory : FailureKind::transient, what);
+      ask_at_ = now;
+    } else if (!stopping_) {
+      spdlog::warn("worker {}: {}", coordinator_.rank(), what);
+    }
+  }
+  if (!runner_ && !stopping_ && !coordinator_host_.empty() && now >= start_runner_at_) {
+    start_runner(now);
+  }
+}
+
+void Shepherd::start_runner(double now) {
+  try {
+    const int threads = options_.threads ? options_.threads(coordinator_host_) : 1;
+    std::vector<std::string> command = options_.runner_command;
+    command.insert(command.end(), {"--threads", std::to_string(threads)});
+    runner_ = std::make_unique<RunnerProcess>(std::move(command), threads);
+    last_beat_of_runner_ = now;
+  } catch (const Error& error) {
+    start_runner_at_ = now + kRestartPause;
+    if (attempt_) {
+      fail_attempt(FailureKind::transient, error.what());
+    } else {
+      spdlog::error("worker {}: {}", coordinator_.rank(), error.what());
+    }
+  }
+}
+
+void Shepherd::end_runner() {
+  runner_.reset();
+  loaded_.clear();
+}
+
+void Shepherd::fail_attempt(FailureKind kind, const std::string& what) {
+  Done done{*attempt_, {}};
+  done.outcome.failure_kind = kind;
+  done.outcome.failure = what;
+  done.outcome.device = options_.device;
+  unacknowledged_.push_back(*attempt_);
+  attempt_.reset();
+  coordinator_.send(0, done);
+}
+
+void Shepherd::ask_for_work(double now) {
+  coordinator_.send(0, RequestWork{loaded_});
+  ask_at_ = now + 5;  // Until a Wait says otherwise.
+}
+
+void Shepherd::leave(const std::string& reason) {
+  end_runner();
+  coordinator_.send(0, Goodbye{reason});
+  over_ = true;
+}
+
+void Shepherd::wait(double seconds) {
+  if (runner_) {
+    runner_->channel().wait(seconds);
+  } else {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  }
+}
+
+}  // namespace ropesweep
