@@ -1,0 +1,64 @@
+// Mean dot products of a vector with itself at a distance.
+#include "experiments/similarity.h"
+
+#include <cmath>
+#include <numbers>
+#include <random>
+
+namespace ropesweep {
+namespace {
+
+/// Standard normal numbers by Box and Muller: the standard library's differ between libraries.
+class NormalNumbers {
+ public:
+  explicit NormalNumbers(uint64_t seed) : engine_(seed) {}
+
+  double next() {
+    const double radius = std::sqrt(-2 * std::log(uniform()));
+    return radius * std::cos(2 * std::numbers::pi * uniform());
+  }
+
+ private:
+  /// In (0, 1].
+  double uniform() { return (static_cast<double>(engine_() >> 11) + 1) * 0x1p-53; }
+
+  std::mt19937_64 engine_;
+};
+
+/// Mean of x² + y² for each pair (x, y) over the draws: all that a vector with itself depends on.
+std::vector<double> mean_pair_energies(int64_t pairs, int64_t draws, uint64_t seed) {
+  NormalNumbers normal(seed);
+  std::vector<double> energies(static_cast<size_t>(pairs), 0.0);
+  for (int64_t draw = 0; draw < draws; ++draw) {
+    for (double& energy : energies) {
+      const double x = normal.next();
+      const double y = normal.next();
+      energy += (x * x + y * y) / static_cast<double>(draws);
+    }
+  }
+  return energies;
+}
+
+}  // namespace
+
+std::vector<double> mean_dot_products(const PositionEncoding& encoding,
+                                      const std::vector<int64_t>& distances, int64_t length,
+                                      int64_t draws, uint64_t seed) {
+  const RotaryTable key = encoding.table(0, 1, length);
+  const std::vector<double> energies = mean_pair_energies(key.pairs, draws, seed);
+  std::vector<double> means;
+  for (const int64_t distance : distances) {
+    const RotaryTable query = encoding.table(distance, 1, length);
+    double sum = 0;
+    for (size_t i = 0; i < energies.size(); ++i) {
+      // (R_q x)·(R_k x) = |x|² · (cos_q·cos_k + sin_q·sin_k) for one pair.
+      sum += energies[i] *
+             (static_cast<double>(query.query_cos[i]) * static_cast<double>(key.key_cos[i]) +
+              static_cast<double>(query.query_sin[i]) * static_cast<double>(key.key_sin[i]));
+    }
+    means.push_back(sum / (2 * static_cast<double>(energies.size())));
+  }
+  return means;
+}
+
+}  // namespace ropesweep
