@@ -11,8 +11,6 @@
 
 namespace ropesweep::tasks {
 
-namespace {
-
 std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads) {
   if (device == "cpu" || device == "auto") return backend::make_cpu_backend(threads);
   if (device == "cuda" || device.starts_with("cuda:")) {
@@ -20,6 +18,8 @@ std::unique_ptr<backend::Backend> make_backend(const std::string& device, int th
   }
   throw_user_error("device '{}' is unknown; choose cpu, cuda, cuda:N or auto", device);
 }
+
+namespace {
 
 bool is_perplexity(const std::string& kind) { return kind == "text" || kind == "synthetic-wiki"; }
 

@@ -10,6 +10,7 @@
 #include "experiments/outcome.h"
 #include "experiments/position_encoding.h"
 #include "experiments/task.h"
+#include "worker/backend/ops.h"
 
 namespace ropesweep::tasks {
 
@@ -31,11 +32,15 @@ struct TaskContext {
   std::function<void(const TokenLoss& loss)> token_loss;
 };
 
+/// The backend of a device text: cpu | cuda | cuda:N | auto. Errors: user error when there is no
+/// such device.
+std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads);
+
 /// Keeps the last models loaded (by Task::weights_key and type), so that tasks that follow with the
 /// same weights start at once.
 class TaskRunner {
  public:
-  /// `device` cpu | cuda | cuda:N | auto. Errors: user error when there is no such device.
+  /// `device` as make_backend takes it.
   TaskRunner(const std::string& device, int threads);
   ~TaskRunner();
 
