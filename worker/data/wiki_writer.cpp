@@ -1,12 +1,15 @@
 // The course of a synthetic document.
 #include "worker/data/wiki_writer.h"
 
+#include <algorithm>
+
 namespace ropesweep::data {
 namespace {
 
 constexpr int64_t new_fact_percent = 30;
 constexpr int64_t new_entity_percent = 40;  ///< of new facts: about a fact and a half each besides
-constexpr int64_t paragraph_percent = 20;   ///< of sentences that begin a paragraph
+constexpr int64_t far_percent = 40;  ///< of old facts: from anywhere; the rest mostly from near
+constexpr int64_t paragraph_percent = 20;  ///< of sentences that begin a paragraph
 
 }  // namespace
 
@@ -41,15 +44,20 @@ std::string WikiWriter::new_fact() {
   const auto which = random_.below(static_cast<int64_t>(unsaid.size()));
   const Relation* relation = unsaid[static_cast<size_t>(which)];
   unsaid.erase(unsaid.begin() + which);
-  mentions_.push_back(facts_.size());
+  recent_.push_back(facts_.size());
   facts_.push_back({relation, entities_[entity].name, draw_value(*relation, names_, random_)});
   return separated(text + statement(facts_.back(), random_), false);
 }
 
 std::string WikiWriter::old_fact() {
-  const auto back = random_.log_uniform(static_cast<int64_t>(mentions_.size()));
-  const size_t which = mentions_[mentions_.size() - static_cast<size_t>(back)];
-  mentions_.push_back(which);
+  // Not what was said last, if there is another.
+  const auto others = static_cast<int64_t>(recent_.size()) - 1;
+  auto back = others;
+  if (others > 0)
+    back = random_.chance(far_percent) ? random_.between(1, others) : random_.log_uniform(others);
+  const auto place = recent_.end() - 1 - back;
+  const size_t which = *place;
+  std::rotate(place, place + 1, recent_.end());
   const Fact& fact = facts_[which];
   if (random_.chance(question_percent_)) {
     return separated("Q: " + question(fact) + " A: " + fact.value + ".", true);

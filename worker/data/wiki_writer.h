@@ -36,7 +36,7 @@ class WikiWriter {
   std::vector<Entity> entities_;
   std::vector<std::vector<const Relation*>> unsaid_;  ///< of each entity, in no order
   std::vector<Fact> facts_;
-  std::vector<size_t> mentions_;  ///< of facts, in the order of the document
+  std::vector<size_t> recent_;  ///< facts by their last mention, the latest at the end
   bool any_ = false, after_own_line_ = false;
 };
 
