@@ -63,23 +63,30 @@ nlohmann::json imported_event(const StoreContents& contents) {
           {"provenance", contents.provenance.text}};
 }
 
+void begin_journal(const fs::path& file, const StoreContents& contents) {
+  const fs::path beside = file.string() + ".new";
+  const auto journal = Journal::create(beside);
+  journal->append(encode_event(imported_event(contents)));
+  journal->sync();
+  std::error_code error;
+  fs::rename(beside, file, error);
+  if (error) throw_transient_error("{}: cannot replace: {}", file.string(), error.message());
+  sync_directory(file.parent_path());
+}
+
 bool open_or_import(const fs::path& h5_file, const fs::path& directory,
                     std::unique_ptr<Journal>& journal, StoreState& state) {
   const fs::path file = directory / "journal";
-  if (fs::exists(file)) {
-    // A journal whose end is damaged must not be cut before that is known.
-    journal = Journal::open(file, applying_to(state, file), [&h5_file](const Journal& opened) {
-      check_against_snapshot(h5_file, opened);
-    });
-    return false;
-  }
-  if (!fs::exists(h5_file)) {
+  const bool has_journal = fs::exists(file);
+  if (!has_journal && !fs::exists(h5_file)) {
     journal = Journal::create(file);
     return true;
   }
-  state = StoreState(read_snapshot(h5_file));
-  journal = Journal::create(file);
-  journal->append(encode_event(imported_event(state.contents())));
+  if (!has_journal) begin_journal(file, read_snapshot(h5_file));
+  // A journal whose end is damaged must not be cut before that is known.
+  journal = Journal::open(file, applying_to(state, file), [&h5_file](const Journal& opened) {
+    check_against_snapshot(h5_file, opened);
+  });
   return false;
 }
 

@@ -19,6 +19,10 @@ RecordReader applying_to(StoreState& state, const std::filesystem::path& journal
 /// An event that carries all contents.
 nlohmann::json imported_event(const StoreContents& contents);
 
+/// A new journal that holds `contents`, put in place at once: a crash leaves the old state or the
+/// new one.
+void begin_journal(const std::filesystem::path& file, const StoreContents& contents);
+
 /// Opens NAME.d/journal into `state`. There is none: begins one, holding what the published file
 /// tells, if that is there. Returns whether the store is new (neither was there). The lock must be
 /// held. Errors: user error for a newer version, or a file that is no store; transient when the

@@ -53,7 +53,12 @@ StoreState::StoreState(StoreContents contents) {
   for (const AttemptRecord& record : contents.attempts) attempt_of(record) = record;
 }
 
-CellRecord* StoreState::cell(const std::string& id) {
+const CellRecord* StoreState::cell(const std::string& id) const {
+  const auto found = cells_.find(id);
+  return found == cells_.end() ? nullptr : &contents_.cells[found->second];
+}
+
+CellRecord* StoreState::mutable_cell(const std::string& id) {
   const auto found = cells_.find(id);
   return found == cells_.end() ? nullptr : &contents_.cells[found->second];
 }
@@ -118,7 +123,7 @@ void StoreState::planned(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("cells")) {
     CellRecord record;
     json.get_to(record.cell);
-    if (CellRecord* known = cell(record.cell.id)) {
+    if (CellRecord* known = mutable_cell(record.cell.id)) {
       known->cell = std::move(record.cell);  // an imported one lacks its canonical text
     } else {
       add_cell(std::move(record));
@@ -139,7 +144,7 @@ void StoreState::planned(const nlohmann::json& event) {
 void StoreState::imported(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("cells")) {
     CellRecord record = json.get<CellRecord>();
-    if (CellRecord* known = cell(record.cell.id)) {
+    if (CellRecord* known = mutable_cell(record.cell.id)) {
       *known = std::move(record);
     } else {
       add_cell(std::move(record));
@@ -169,7 +174,7 @@ void StoreState::attempt_started(const nlohmann::json& event) {
   known.status = "running";
   if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) record->status = "running";
   for (const std::string& id : attempt.cells) {
-    if (CellRecord* record = cell(id)) record->status = "running";
+    if (CellRecord* record = mutable_cell(id)) record->status = "running";
   }
 }
 
@@ -189,7 +194,7 @@ void StoreState::attempt_ended(const nlohmann::json& event) {
   attempt_of(attempt) = attempt;
   if (counts(attempt, outcome)) {
     for (const std::string& id : ids) {
-      if (CellRecord* record = cell(id)) ++record->attempts;
+      if (CellRecord* record = mutable_cell(id)) ++record->attempts;
     }
     if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) ++record->attempts;
   }
@@ -204,7 +209,7 @@ void StoreState::attempt_ended(const nlohmann::json& event) {
 
 void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
   for (const CellOutcome& result : outcome.cells) {
-    CellRecord* record = cell(result.cell);
+    CellRecord* record = mutable_cell(result.cell);
     if (record == nullptr) continue;
     set_failure(*record, outcome, "finished");
     record->outcome = result;
@@ -227,7 +232,7 @@ void StoreState::diverged(const AttemptRecord& attempt, const std::vector<std::s
                           const Outcome& outcome) {
   accept(attempt, outcome);  // the curve up to there, figures if there are any
   for (const std::string& id : ids) {
-    if (CellRecord* record = cell(id)) {
+    if (CellRecord* record = mutable_cell(id)) {
       set_failure(*record, outcome, "diverged");
       record->device = outcome.device;
       record->type = outcome.type;
@@ -242,7 +247,7 @@ void StoreState::reject(const AttemptRecord& attempt, const std::vector<std::str
   const char* status = final_failure ? "failed" : "pending";
   for (const std::string& id : ids) {
     // A late failure does not undo what another attempt has finished.
-    CellRecord* cell_record = cell(id);
+    CellRecord* cell_record = mutable_cell(id);
     if (cell_record != nullptr &&
         (cell_record->status == "running" || cell_record->status == "pending")) {
       set_failure(*cell_record, outcome, status);
@@ -260,14 +265,14 @@ void StoreState::skipped(const nlohmann::json& event) {
   outcome.failure_kind = FailureKind::user;
   outcome.failure = event.at("reason").get<std::string>();
   const std::string id = event.at("id").get<std::string>();
-  if (CellRecord* record = cell(id)) set_failure(*record, outcome, "skipped");
+  if (CellRecord* record = mutable_cell(id)) set_failure(*record, outcome, "skipped");
   if (FineTuneRecord* record = mutable_fine_tune(id)) set_failure(*record, outcome, "skipped");
 }
 
 void StoreState::rerun(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("ids")) {
     const std::string id = json.get<std::string>();
-    if (CellRecord* record = cell(id)) {
+    if (CellRecord* record = mutable_cell(id)) {
       reset(*record);
       record->finished_at = 0;
     }

@@ -37,6 +37,8 @@ class StoreState {
   StoreContents release() && { return std::move(contents_); }
   bool has(const std::string& id) const { return cells_.contains(id) || fine_tunes_.contains(id); }
 
+  /// Null when unknown.
+  const CellRecord* cell(const std::string& id) const;
   const FineTuneRecord* fine_tune(const std::string& id) const;
   /// True when some attempt has not ended.
   bool has_running() const;
@@ -61,7 +63,7 @@ class StoreState {
   void rerun(const nlohmann::json& event);
   void interrupted(const nlohmann::json& event);
   AttemptRecord& attempt_of(const AttemptRecord& attempt);
-  CellRecord* cell(const std::string& id);
+  CellRecord* mutable_cell(const std::string& id);
   FineTuneRecord* mutable_fine_tune(const std::string& id);
 
   StoreContents contents_;
