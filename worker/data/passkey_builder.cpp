@@ -60,8 +60,8 @@ std::string PasskeyText::key_line() const {
 }
 
 std::string PasskeyText::prompt() const {
-  return fmt::format("{}\n{}\n{}\n{}\n{}", task, filler(before), key_line(), filler(after),
-                     question);
+  return fmt::format("{}{}\n{}\n{}\n{}", with_task ? std::string(task) + "\n" : "", filler(before),
+                     key_line(), filler(after), question);
 }
 
 std::unique_ptr<RecordBuilder> passkey_builder(const BuildOptions& options,

@@ -8,9 +8,10 @@
 namespace ropesweep::data {
 
 struct PasskeyText {
-  int64_t key = 0;     ///< five digits
-  int64_t before = 0;  ///< filler sentences before the key …
-  int64_t after = 0;   ///< … and after it
+  int64_t key = 0;        ///< five digits
+  int64_t before = 0;     ///< filler sentences before the key …
+  int64_t after = 0;      ///< … and after it
+  bool with_task = true;  ///< the task's description stands first
 
   static constexpr const char* task =
       "There is an important info hidden inside a lot of irrelevant text. Find it and memorize "

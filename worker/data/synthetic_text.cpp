@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t question_percent = 40;             ///< of the facts that a document tells again
 constexpr int64_t most_questions = 8;                ///< kept with a synthetic-wiki record
-constexpr int64_t shortest_question_document = 192;  ///< tokens
+constexpr int64_t shortest_question_document = 128;  ///< tokens; below, plain documents stand in
 
 /// Appends what `next` gives until the text has `tokens` tokens: counted piece by piece first
 /// (pieces may join at their seams), then as a whole.
@@ -42,28 +42,46 @@ SyntheticDocument wiki_document(const llama::Tokenizer& tokenizer, int64_t token
   return {std::move(text), "synthetic-wiki", writer.facts()};
 }
 
-/// Records of few lines with questions for half of them, one after the other.
-std::string lines_piece(Random& random) {
-  constexpr int64_t most_lines = 12;
+/// Lines with questions for half of them, one after the other, in about `tokens` tokens. Short
+/// pieces do without LongChat's header, so that even they hold a line and its question.
+std::string lines_piece(const llama::Tokenizer& tokenizer, int64_t tokens, Random& random) {
   const auto names = random.next();
-  const int64_t count = random.between(2, most_lines);
   LinesRecord record;
-  for (int64_t i = 0; i < count; ++i) record.add(line_name(i, names), random);
-  std::string text = random.chance(50) ? LinesRecord::header() : "";
-  text += record.lines() + "\nNow the record is over. ";
-  for (int64_t asked = 0; asked <= count / 2; ++asked) {
+  record.add(line_name(0, names), random);
+  const int64_t line_tokens = count_tokens(tokenizer, record.line(0));
+  const int64_t question_tokens = count_tokens(tokenizer, record.question(0) + " 12345\n");
+  int64_t room = tokens - question_tokens;
+  const int64_t header_tokens = count_tokens(tokenizer, LinesRecord::header());
+  const bool header = room >= 2 * header_tokens && random.chance(50);
+  if (header) room -= header_tokens;
+  const int64_t most_lines = std::max<int64_t>(1, 2 * room / (2 * line_tokens + question_tokens));
+  const int64_t count = random.between((most_lines + 2) / 3, most_lines);
+  for (int64_t i = 1; i < count; ++i) record.add(line_name(i, names), random);
+  std::string text = (header ? LinesRecord::header() : "") + record.lines() + "\n";
+  if (header) text += "Now the record is over. ";
+  for (int64_t asked = 0; asked < 1 + count / 2; ++asked) {
     const int64_t i = random.below(count);
     text += record.question(i) + " " + std::to_string(record.number(i)) + "\n";
   }
   return text;
 }
 
-std::string passkey_piece(Random& random, int64_t most_sentences) {
+/// A key, filler around it, and the question with its answer, in about `tokens` tokens.
+std::string passkey_piece(const llama::Tokenizer& tokenizer, int64_t tokens, Random& random) {
   PasskeyText text;
   text.key = random.between(10000, 99999);
-  text.before = random.below(most_sentences + 1);
-  text.after = random.below(most_sentences + 1);
-  return text.prompt() + " " + std::to_string(text.key) + ".\n";
+  const std::string answer = " " + std::to_string(text.key) + ".\n";
+  const int64_t bare_tokens = count_tokens(tokenizer, text.prompt() + answer);
+  const int64_t task_tokens = count_tokens(tokenizer, PasskeyText::task);
+  text.with_task = tokens >= 2 * bare_tokens || (tokens >= bare_tokens && random.chance(50));
+  const int64_t room = tokens - bare_tokens + (text.with_task ? 0 : task_tokens);
+  constexpr int64_t round_sentences = 5;
+  const int64_t round_tokens = count_tokens(tokenizer, filler(round_sentences));
+  const int64_t most = std::max<int64_t>(1, round_sentences * room / round_tokens);
+  const int64_t sentences = random.below(most + 1);
+  text.before = random.below(sentences + 1);
+  text.after = sentences - text.before;
+  return text.prompt() + answer;
 }
 
 std::string wikiqa_piece(const llama::Tokenizer& tokenizer, int64_t tokens, Random& random) {
@@ -81,15 +99,16 @@ SyntheticDocument mix_document(const BuildOptions& options, const llama::Tokeniz
   const int64_t lines = options.lines_percent, passkey = lines + options.passkey_percent;
   const int64_t wikiqa = passkey + options.wikiqa_percent;
   if (draw < lines) {
-    return {
-        write_until(tokenizer, options.tokens, [&] { return lines_piece(random); }), "lines", {}};
+    return {write_until(tokenizer, options.tokens,
+                        [&] { return lines_piece(tokenizer, options.tokens, random); }),
+            "lines",
+            {}};
   }
   if (draw < passkey) {
-    const int64_t most_sentences = std::max<int64_t>(4, options.tokens / 16);
-    const auto next = [&] { return passkey_piece(random, most_sentences); };
+    const auto next = [&] { return passkey_piece(tokenizer, options.tokens, random); };
     return {write_until(tokenizer, options.tokens, next), "passkey", {}};
   }
-  if (draw < wikiqa) {
+  if (draw < wikiqa && options.tokens >= shortest_question_document) {
     const auto next = [&] { return wikiqa_piece(tokenizer, options.tokens, random); };
     return {write_until(tokenizer, options.tokens, next), "wikiqa", {}};
   }

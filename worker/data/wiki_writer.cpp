@@ -52,9 +52,10 @@ std::string WikiWriter::new_fact() {
 std::string WikiWriter::old_fact() {
   // Not what was said last, if there is another.
   const auto others = static_cast<int64_t>(recent_.size()) - 1;
-  auto back = others;
-  if (others > 0)
+  int64_t back = 0;
+  if (others > 0) {
     back = random_.chance(far_percent) ? random_.between(1, others) : random_.log_uniform(others);
+  }
   const auto place = recent_.end() - 1 - back;
   const size_t which = *place;
   std::rotate(place, place + 1, recent_.end());
