@@ -1,0 +1,116 @@
+// AdamW (Loshchilov & Hutter 2019, algorithm 2) with f32 master weights:
+//   m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²
+//   w ← w·(1 − ηλ) − (η / (1 − β₁ᵗ)) · m / (√v / √(1 − β₂ᵗ) + ε)
+#include <cmath>
+
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/cpu/simd.h"
+#include "worker/backend/profile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/backend/cpu/adamw.cpp"
+#include <hwy/foreach_target.h>
+// Order matters: after foreach_target.h.
+#include "worker/backend/cpu/simd-inl.h"
+
+#ifndef ROPESWEEP_ADAMW_FACTORS
+#define ROPESWEEP_ADAMW_FACTORS
+namespace ropesweep::backend::cpu {
+
+/// What a step comes down to for one element.
+struct AdamwFactors {
+  float gradient_scale, beta1, beta2, keep, rate, root_correction, epsilon;
+};
+
+}  // namespace ropesweep::backend::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace ropesweep::backend::cpu {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+HWY_INLINE void adamw_any(T* weight, float* master, float* m, float* v, const float* gradient,
+                          int64_t count, const AdamwFactors& f) {
+  for_lanes(static_cast<size_t>(count), [&](auto d, size_t i) {
+    const auto g = hn::Mul(load(d, gradient + i), hn::Set(d, f.gradient_scale));
+    const auto g1 = hn::Mul(g, hn::Set(d, 1.0f - f.beta1));
+    const auto g2 = hn::Mul(hn::Mul(g, g), hn::Set(d, 1.0f - f.beta2));
+    const auto first = hn::MulAdd(load(d, m + i), hn::Set(d, f.beta1), g1);
+    const auto second = hn::MulAdd(load(d, v + i), hn::Set(d, f.beta2), g2);
+    store(first, d, m + i);
+    store(second, d, v + i);
+    const auto root =
+        hn::MulAdd(hn::Sqrt(second), hn::Set(d, f.root_correction), hn::Set(d, f.epsilon));
+    const auto step = hn::Div(hn::Mul(first, hn::Set(d, f.rate)), root);
+    const auto updated = hn::Sub(hn::Mul(load(d, master + i), hn::Set(d, f.keep)), step);
+    store(updated, d, master + i);
+    store(updated, d, weight + i);
+  });
+}
+
+void adamw_f32(float* weight, float* master, float* m, float* v, const float* gradient,
+               int64_t count, const AdamwFactors& factors) {
+  adamw_any(weight, master, m, v, gradient, count, factors);
+}
+
+void adamw_bf16(Bf16* weight, float* master, float* m, float* v, const float* gradient,
+                int64_t count, const AdamwFactors& factors) {
+  adamw_any(weight, master, m, v, gradient, count, factors);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ropesweep::backend::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+HWY_EXPORT(adamw_f32);
+HWY_EXPORT(adamw_bf16);
+
+AdamwFactors factors_of(const AdamwStep& step) {
+  const double t = static_cast<double>(step.step);
+  const double rate = step.learning_rate, decay = step.weight_decay;
+  return {
+      .gradient_scale = step.gradient_scale,
+      .beta1 = step.beta1,
+      .beta2 = step.beta2,
+      .keep = static_cast<float>(1.0 - rate * decay),
+      .rate = static_cast<float>(rate / (1.0 - std::pow(double{step.beta1}, t))),
+      .root_correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(double{step.beta2}, t))),
+      .epsilon = step.epsilon};
+}
+
+}  // namespace
+
+void CpuBackend::adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
+                       const Tensor& gradient, const AdamwStep& step) {
+  require(is_real(weight) && weight.shape() == master.shape() &&
+              is(master, Dtype::f32, weight.shape()) && is(m, Dtype::f32, weight.shape()) &&
+              is(v, Dtype::f32, weight.shape()) && is(gradient, Dtype::f32, weight.shape()),
+          "adamw", "weight, and in f32 master, m, v and gradient must have one shape");
+  require(step.step >= 1, "adamw", "steps count from 1");
+  const OpTimer timer("adamw", 14 * static_cast<double>(weight.elements()),
+                      static_cast<double>(weight.bytes() + 7 * master.bytes()));
+  const AdamwFactors factors = factors_of(step);
+  parallel_ranges(threads_, weight.elements(), 4096, [&](int64_t first, int64_t last) {
+    float* const masters = master.data<float>() + first;
+    float* const means = m.data<float>() + first;
+    float* const squares = v.data<float>() + first;
+    const float* const gradients = gradient.data<float>() + first;
+    if (weight.dtype() == Dtype::f32) {
+      HWY_DYNAMIC_DISPATCH(adamw_f32)
+      (weight.data<float>() + first, masters, means, squares, gradients, last - first, factors);
+    } else {
+      HWY_DYNAMIC_DISPATCH(adamw_bf16)
+      (weight.data<Bf16>() + first, masters, means, squares, gradients, last - first, factors);
+    }
+  });
+}
+
+}  // namespace ropesweep::backend::cpu
+#endif  // HWY_ONCE

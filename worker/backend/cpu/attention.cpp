@@ -1,0 +1,295 @@
+// Causal attention in blocks with an online softmax (Dao 2023, FlashAttention-2, algorithm 1).
+//
+// Letters: B batch · T queries · S keys · H query heads · G key-value heads · K head dimension.
+// Keys and values are packed once per key-value head. A task is a tile of queries of one head; it
+// walks over blocks of keys from the first to the diagonal, keeping of each query the greatest
+// score m, the sum l of the weights and the weighted sum of values o, all in f32.
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "worker/backend/cpu/attention_blocks.h"
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/cpu/simd.h"
+#include "worker/backend/profile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/backend/cpu/attention.cpp"
+#include <hwy/foreach_target.h>
+// Order matters: after foreach_target.h.
+#include "worker/backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ropesweep::backend::cpu {
+namespace HWY_NAMESPACE {
+
+/// Scores of one query against `visible` keys become weights p = 2^((scores − m)·scale), with zeros
+/// up to `width`; m and l are brought up to date, and the factor returned by which o is to be
+/// multiplied.
+template <typename T>
+HWY_INLINE float softmax_row(T* weights, const float* scores, size_t visible, size_t width,
+                             float scale, float& m, float& l) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  float most = m;
+  size_t i = 0;
+  auto top = hn::Set(d, most);
+  for (; i + lanes <= visible; i += lanes) top = hn::Max(top, hn::LoadU(d, scores + i));
+  most = hn::GetLane(hn::MaxOfLanes(d, top));
+  for (; i < visible; ++i) most = scores[i] > most ? scores[i] : most;
+  const float before = m;
+  m = most;
+  const float offset = most * scale;
+  const float sum = sum_lanes(visible, [&](auto dd, size_t at) {
+    const auto exponent =
+        hn::MulSub(load(dd, scores + at), hn::Set(dd, scale), hn::Set(dd, offset));
+    const auto p = exp2_of(dd, exponent);
+    store(p, dd, weights + at);
+    return p;
+  });
+  const hn::CappedTag<float, 1> one;
+  const float factor = hn::GetLane(exp2_of(one, hn::Set(one, (before - m) * scale)));
+  l = l * factor + sum;
+  for_lanes(width - visible,
+            [&](auto dd, size_t at) { store(hn::Zero(dd), dd, weights + visible + at); });
+  return factor;
+}
+
+HWY_INLINE void scale_row(float* row, size_t width, float factor) {
+  for_lanes(width, [&](auto d, size_t i) {
+    store(hn::Mul(load(d, row + i), hn::Set(d, factor)), d, row + i);
+  });
+}
+
+/// Row i of the tile sees the first visible + i keys of the block's `width` (none when that is
+/// below 1).
+template <typename T>
+HWY_INLINE void softmax_tile_any(void* weights, const float* scores, float* o, float* m, float* l,
+                                 int64_t rows, int64_t stride, int64_t width, int64_t visible,
+                                 int64_t head_dim, float scale) {
+  for (int64_t row = 0; row < rows; ++row) {
+    T* to = static_cast<T*>(weights) + row * stride;
+    const int64_t seen = visible + row < width ? visible + row : width;
+    if (seen < 1) {
+      for_lanes(static_cast<size_t>(width),
+                [&](auto d, size_t i) { store(hn::Zero(d), d, to + i); });
+      continue;
+    }
+    const float factor = softmax_row(to, scores + row * stride, static_cast<size_t>(seen),
+                                     static_cast<size_t>(width), scale, m[row], l[row]);
+    if (factor != 1.0f) scale_row(o + row * head_dim, static_cast<size_t>(head_dim), factor);
+  }
+}
+
+void softmax_tile(void* weights, bool f32, const float* scores, float* o, float* m, float* l,
+                  int64_t rows, int64_t stride, int64_t width, int64_t visible, int64_t head_dim,
+                  float scale) {
+  if (f32) {
+    softmax_tile_any<float>(weights, scores, o, m, l, rows, stride, width, visible, head_dim,
+                            scale);
+  } else {
+    softmax_tile_any<Bf16>(weights, scores, o, m, l, rows, stride, width, visible, head_dim, scale);
+  }
+}
+
+template <typename T>
+HWY_INLINE void finish_row_any(void* out, const float* o, float factor, int64_t head_dim) {
+  T* to = static_cast<T*>(out);
+  for_lanes(static_cast<size_t>(head_dim), [&](auto d, size_t i) {
+    store(hn::Mul(load(d, o + i), hn::Set(d, factor)), d, to + i);
+  });
+}
+
+void finish_row(void* out, bool f32, const float* o, float factor, int64_t head_dim) {
+  f32 ? finish_row_any<float>(out, o, factor, head_dim)
+      : finish_row_any<Bf16>(out, o, factor, head_dim);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ropesweep::backend::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+HWY_EXPORT(softmax_tile);
+HWY_EXPORT(finish_row);
+
+/// Queries of a tile, and keys of a block: scores (f32) and weights of a tile stay in the
+/// second-level cache, and the rescaling of o is spread over enough keys.
+constexpr int64_t kQueryTile = 128;
+constexpr int64_t kPiecesOfBlock = 4;
+constexpr int64_t kBlock = kPiecesOfBlock * kPiece;
+
+/// All keys and values, packed by sequence, key-value head and piece.
+class PackedKeyValues {
+ public:
+  PackedKeyValues(const Tensor& k, const Tensor& v, const AttentionShape& shape, int threads,
+                  MemoryPool& pool)
+      : pieces_(pieces_of(shape.keys)),
+        kv_heads_(shape.kv_heads),
+        key_bytes_(packed_layout(k.dtype(), shape.head_dim, kPiece).bytes()),
+        value_bytes_(packed_layout(k.dtype(), kPiece, shape.head_dim).bytes()),
+        storage_(pool.allocate(static_cast<size_t>(shape.batch * shape.kv_heads * pieces_) *
+                               (key_bytes_ + value_bytes_))) {
+    parallel_tasks(threads, shape.batch * shape.kv_heads * pieces_, [&](int64_t task) {
+      const int64_t piece = task % pieces_, head = task / pieces_ % shape.kv_heads;
+      const int64_t batch = task / pieces_ / shape.kv_heads;
+      pack_piece(keys(batch, head, piece), head_rows(k, batch, shape.keys, head), piece,
+                 shape.head_dim, true);
+      pack_piece(values(batch, head, piece), head_rows(v, batch, shape.keys, head), piece,
+                 shape.head_dim, false);
+    });
+  }
+
+  std::byte* keys(int64_t batch, int64_t head, int64_t piece) const {
+    const int64_t index = (batch * kv_heads_ + head) * pieces_ + piece;
+    return static_cast<std::byte*>(storage_.get()) +
+           static_cast<size_t>(index) * (key_bytes_ + value_bytes_);
+  }
+  std::byte* values(int64_t batch, int64_t head, int64_t piece) const {
+    return keys(batch, head, piece) + key_bytes_;
+  }
+
+ private:
+  int64_t pieces_, kv_heads_;
+  size_t key_bytes_, value_bytes_;
+  std::shared_ptr<void> storage_;
+};
+
+/// Queries first … first + rows − 1 of one head against all keys that they see.
+class QueryTile {
+ public:
+  QueryTile(const Tensor& out, const Tensor& lse, const Tensor& q, const PackedKeyValues& packed,
+            const AttentionShape& shape, int64_t batch, int64_t head, int64_t first)
+      : out_(out),
+        lse_(lse),
+        packed_(packed),
+        shape_(shape),
+        batch_(batch),
+        head_(head),
+        kv_head_(head / (shape.heads / shape.kv_heads)),
+        first_(first),
+        rows_(std::min(kQueryTile, shape.queries - first)),
+        queries_(head_rows(q, batch, shape.queries, head)),
+        scores_(
+            static_cast<float*>(thread_scratch(Slot::scores, kQueryTile * kBlock * sizeof(float)))),
+        weights_(thread_scratch(Slot::probabilities, kQueryTile * kBlock * sizeof(float))),
+        o_(static_cast<float*>(thread_scratch(
+            Slot::tile_b, static_cast<size_t>(kQueryTile * (shape.head_dim + 2)) * sizeof(float)))),
+        m_(o_ + kQueryTile * shape.head_dim),
+        l_(m_ + kQueryTile) {}
+
+  void run() {
+    std::fill_n(o_, rows_ * shape_.head_dim, 0.0f);
+    std::fill_n(m_, rows_, -std::numeric_limits<float>::infinity());
+    std::fill_n(l_, rows_, 0.0f);
+    // The last query of the tile sees the keys below `end`.
+    const int64_t end = shape_.keys - shape_.queries + first_ + rows_;
+    for (int64_t key = 0; key < end; key += kBlock) {
+      add_block(key, std::min(kPiecesOfBlock, pieces_of(end - key)));
+    }
+    finish();
+  }
+
+ private:
+  void add_block(int64_t key, int64_t pieces) {
+    const bool f32 = queries_.dtype == Dtype::f32;
+    const int64_t head_dim = shape_.head_dim;
+    const PackedLayout& by_key = packed_layout(queries_.dtype, head_dim, kPiece);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      matmul(by_key, {.a = queries_.row(first_),
+                      .lda = queries_.stride,
+                      .packed = packed_.keys(batch_, kv_head_, key / kPiece + piece),
+                      .c = scores_ + piece * kPiece,
+                      .ldc = kBlock,
+                      .m = rows_});
+    }
+    const int64_t visible = shape_.keys - shape_.queries + first_ + 1 - key;  // of the first query
+    HWY_DYNAMIC_DISPATCH(softmax_tile)
+    (weights_, f32, scores_, o_, m_, l_, rows_, kBlock, pieces * kPiece, visible, head_dim,
+     shape_.scale * std::numbers::log2e_v<float>);
+    const PackedLayout& by_value = packed_layout(queries_.dtype, kPiece, head_dim);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      matmul(by_value, {.a = static_cast<std::byte*>(weights_) +
+                             static_cast<size_t>(piece * kPiece) * size_of(queries_.dtype),
+                        .lda = kBlock,
+                        .packed = packed_.values(batch_, kv_head_, key / kPiece + piece),
+                        .c = o_,
+                        .ldc = head_dim,
+                        .accumulate = true,
+                        .m = rows_});
+    }
+  }
+
+  void finish() {
+    const int64_t head_dim = shape_.head_dim;
+    const HeadRows to = head_rows(out_, batch_, shape_.queries, head_);
+    float* lse = lse_.data<float>() + (batch_ * shape_.heads + head_) * shape_.queries + first_;
+    for (int64_t row = 0; row < rows_; ++row) {
+      HWY_DYNAMIC_DISPATCH(finish_row)
+      (const_cast<std::byte*>(to.row(first_ + row)), out_.dtype() == Dtype::f32,
+       o_ + row * head_dim, 1.0f / l_[row], head_dim);
+      lse[row] = m_[row] * shape_.scale + std::log(l_[row]);
+    }
+  }
+
+  const Tensor& out_;
+  const Tensor& lse_;
+  const PackedKeyValues& packed_;
+  const AttentionShape& shape_;
+  int64_t batch_, head_, kv_head_, first_, rows_;
+  HeadRows queries_;
+  float* scores_;
+  void* weights_;
+  float *o_, *m_, *l_;
+};
+
+}  // namespace
+
+void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                     const Tensor& lse, const AttentionShape& s) {
+  require(s.batch > 0 && s.queries > 0 && s.keys >= s.queries && s.kv_heads > 0 &&
+              s.heads % s.kv_heads == 0 && s.head_dim > 0 && s.head_dim <= 256 && s.scale > 0,
+          op, "the shape needs B, T, G > 0, S ≥ T, G dividing H, 0 < K ≤ 256 and a scale");
+  require(is_real(q) && q.shape() == Shape{s.batch * s.queries, s.heads, s.head_dim} &&
+              is(k, q.dtype(), {s.batch * s.keys, s.kv_heads, s.head_dim}) &&
+              is(v, q.dtype(), k.shape()) && is(lse, Dtype::f32, {s.batch, s.heads, s.queries}),
+          op, "q [B·T, H, K], k and v [B·S, G, K] and lse f32 [B, H, T] don't fit the shape");
+}
+
+double attention_flops(const AttentionShape& s) {
+  const double first = static_cast<double>(s.keys - s.queries + 1);
+  const double pairs = 0.5 * static_cast<double>(s.queries) * (first + static_cast<double>(s.keys));
+  return 4.0 * pairs * static_cast<double>(s.batch * s.heads * s.head_dim);
+}
+
+void CpuBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                           const Tensor& v, const AttentionShape& shape) {
+  check_attention("attention", q, k, v, lse, shape);
+  require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
+  const OpTimer timer("attention", attention_flops(shape),
+                      static_cast<double>(out.bytes() + q.bytes() + k.bytes() + v.bytes()));
+  if (q.dtype() == Dtype::bf16 && !has_bf16_product()) {
+    const Tensor wide = allocate(Dtype::f32, q.shape());
+    attention(wide, lse, converted(q, Dtype::f32), converted(k, Dtype::f32),
+              converted(v, Dtype::f32), shape);
+    copy(out, wide);
+    return;
+  }
+  const PackedKeyValues packed(k, v, shape, threads_, *pool_);
+  const int64_t tiles = (shape.queries + kQueryTile - 1) / kQueryTile;
+  const int64_t heads = shape.batch * shape.heads;
+  parallel_tasks(threads_, tiles * heads, [&](int64_t task) {
+    const int64_t first = (tiles - 1 - task / heads) * kQueryTile;  // the longest come first
+    QueryTile(out, lse, q, packed, shape, task % heads / shape.heads, task % heads % shape.heads,
+              first)
+        .run();
+  });
+}
+
+}  // namespace ropesweep::backend::cpu
+#endif  // HWY_ONCE

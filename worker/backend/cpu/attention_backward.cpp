@@ -1,0 +1,367 @@
+// The gradient of causal attention in blocks (Dao 2023, FlashAttention-2, algorithm 2).
+//
+// Letters: B batch · T queries · S keys · H query heads · G key-value heads · K head dimension.
+// With Sᵀ = K·Qᵀ, Pᵀ = 2^(Sᵀ·scale − lse), dPᵀ = V·dOᵀ, δ = rowsum(dO ∘ O) and dSᵀ = Pᵀ ∘ (dPᵀ −
+// δ):
+//   dV = Pᵀ·dO,   dK = scale · dSᵀ·Q,   dQ = scale · dS·K
+// A task is a query head's share of the keys (every kParts-th piece). It alone adds to its dK and
+// dV and to its own partial dQ; the partial sums are added afterwards in a fixed order. All sums
+// are f32.
+#include <numbers>
+
+#include "worker/backend/cpu/attention_blocks.h"
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/cpu/simd.h"
+#include "worker/backend/profile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/backend/cpu/attention_backward.cpp"
+#include <hwy/foreach_target.h>
+// Order matters: after foreach_target.h.
+#include "worker/backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ropesweep::backend::cpu {
+namespace HWY_NAMESPACE {
+
+/// A tile of keys × queries: scores become weights P, slopes dP become dS. Row i (a key) is seen by
+/// the queries first_seen + i … queries − 1 (from 0 where that is negative); elsewhere both are
+/// zero.
+template <typename T>
+HWY_INLINE void weights_and_slopes_any(void* weights, void* slopes, const float* scores,
+                                       const float* d_weights, const float* lse, const float* delta,
+                                       int64_t keys, int64_t queries, int64_t first_seen,
+                                       float scale) {
+  for (int64_t key = 0; key < keys; ++key) {
+    const int64_t from = std::clamp<int64_t>(first_seen + key, 0, queries);
+    T* p_row = static_cast<T*>(weights) + key * kPiece;
+    T* ds_row = static_cast<T*>(slopes) + key * kPiece;
+    const auto clear = [&](int64_t begin, int64_t end) {
+      for_lanes(static_cast<size_t>(end - begin), [&](auto d, size_t i) {
+        store(hn::Zero(d), d, p_row + begin + i);
+        store(hn::Zero(d), d, ds_row + begin + i);
+      });
+    };
+    clear(0, from);
+    const float* s_row = scores + key * kPiece + from;
+    const float* dp_row = d_weights + key * kPiece + from;
+    for_lanes(static_cast<size_t>(queries - from), [&](auto d, size_t i) {
+      const auto exponent =
+          hn::MulSub(load(d, s_row + i), hn::Set(d, scale), load(d, lse + from + i));
+      const auto p = exp2_of(d, exponent);
+      store(p, d, p_row + from + i);
+      store(hn::Mul(p, hn::Sub(load(d, dp_row + i), load(d, delta + from + i))), d,
+            ds_row + from + i);
+    });
+    clear(queries, kPiece);
+  }
+}
+
+void weights_and_slopes(void* weights, void* slopes, bool f32, const float* scores,
+                        const float* d_weights, const float* lse, const float* delta, int64_t keys,
+                        int64_t queries, int64_t first_seen, float scale) {
+  if (f32) {
+    weights_and_slopes_any<float>(weights, slopes, scores, d_weights, lse, delta, keys, queries,
+                                  first_seen, scale);
+  } else {
+    weights_and_slopes_any<Bf16>(weights, slopes, scores, d_weights, lse, delta, keys, queries,
+                                 first_seen, scale);
+  }
+}
+
+template <typename T>
+HWY_INLINE float dot_any(const void* x, const void* y, int64_t count) {
+  const T* a = static_cast<const T*>(x);
+  const T* b = static_cast<const T*>(y);
+  return sum_lanes(static_cast<size_t>(count),
+                   [&](auto d, size_t i) { return hn::Mul(load(d, a + i), load(d, b + i)); });
+}
+
+float dot_of(const void* x, const void* y, bool f32, int64_t count) {
+  return f32 ? dot_any<float>(x, y, count) : dot_any<Bf16>(x, y, count);
+}
+
+/// out[i] = factor · Σ_p parts[p·stride + i] in the order of p.
+template <typename T>
+HWY_INLINE void sum_parts_any(void* out, const float* parts, int64_t stride, int64_t count,
+                              int64_t width, float factor) {
+  T* to = static_cast<T*>(out);
+  for_lanes(static_cast<size_t>(width), [&](auto d, size_t i) {
+    auto sum = load(d, parts + i);
+    for (int64_t part = 1; part < count; ++part) {
+      sum = hn::Add(sum, load(d, parts + part * stride + static_cast<int64_t>(i)));
+    }
+    store(hn::Mul(sum, hn::Set(d, factor)), d, to + i);
+  });
+}
+
+void sum_parts(void* out, bool f32, const float* parts, int64_t stride, int64_t count,
+               int64_t width, float factor) {
+  f32 ? sum_parts_any<float>(out, parts, stride, count, width, factor)
+      : sum_parts_any<Bf16>(out, parts, stride, count, width, factor);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ropesweep::backend::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+HWY_EXPORT(weights_and_slopes);
+HWY_EXPORT(dot_of);
+HWY_EXPORT(sum_parts);
+
+/// Shares of a head's keys, so that few heads keep more cores busy. A constant: it sets the order
+/// of sums.
+constexpr int64_t kParts = 2;
+
+/// The operands of one call, and what was prepared of them for all tasks.
+struct Problem {
+  const Tensor &d_out, &q, &k, &v, &out, &lse;
+  AttentionShape shape;
+  Dtype dtype;
+  int64_t query_pieces, key_pieces, group;
+  size_t by_row_bytes, by_column_bytes;  ///< of a packed [kPiece, K], and [K, kPiece]
+
+  std::shared_ptr<void> packed_queries;  ///< by (b, h, piece): Qᵀ, dOᵀ, Q, dO
+  std::shared_ptr<void> packed_keys;     ///< by (b, g, piece): K
+  Tensor statistics;     ///< f32 [B, H, pieces, 2, kPiece]: lse in units of log 2, δ
+  Tensor d_q, d_k, d_v;  ///< f32 [kParts, B·H, T, K]; [B·H, S, K] twice
+
+  std::byte* queries(int64_t head, int64_t piece) const {
+    return static_cast<std::byte*>(packed_queries.get()) +
+           static_cast<size_t>(head * query_pieces + piece) * 2 * (by_row_bytes + by_column_bytes);
+  }
+  std::byte* keys(int64_t kv_head, int64_t piece) const {
+    return static_cast<std::byte*>(packed_keys.get()) +
+           static_cast<size_t>(kv_head * key_pieces + piece) * by_row_bytes;
+  }
+  float* statistic(int64_t head, int64_t piece) const {
+    return statistics.data<float>() + (head * query_pieces + piece) * 2 * kPiece;
+  }
+};
+
+/// Packs one piece of queries of head `head` = b·H + h, and works out its statistics.
+void prepare_queries(const Problem& x, int64_t head, int64_t piece) {
+  const AttentionShape& s = x.shape;
+  const int64_t batch = head / s.heads, within = head % s.heads;
+  const HeadRows q = head_rows(x.q, batch, s.queries, within);
+  const HeadRows d_out = head_rows(x.d_out, batch, s.queries, within);
+  const HeadRows out = head_rows(x.out, batch, s.queries, within);
+  std::byte* to = x.queries(head, piece);
+  pack_piece(to, q, piece, s.head_dim, true);
+  pack_piece(to + x.by_column_bytes, d_out, piece, s.head_dim, true);
+  pack_piece(to + 2 * x.by_column_bytes, q, piece, s.head_dim, false);
+  pack_piece(to + 2 * x.by_column_bytes + x.by_row_bytes, d_out, piece, s.head_dim, false);
+
+  float* const lse = x.statistic(head, piece);
+  float* const delta = lse + kPiece;
+  const int64_t first = piece * kPiece, count = std::min(kPiece, s.queries - first);
+  const float* const natural = x.lse.data<float>() + head * s.queries + first;
+  for (int64_t i = 0; i < count; ++i) {
+    lse[i] = natural[i] * std::numbers::log2e_v<float>;
+    delta[i] = HWY_DYNAMIC_DISPATCH(dot_of)(d_out.row(first + i), out.row(first + i),
+                                            x.dtype == Dtype::f32, s.head_dim);
+  }
+}
+
+/// All tiles of a head's keys `piece`: dK and dV whole, dQ added to the partial sum `part`.
+class KeyPiece {
+ public:
+  KeyPiece(const Problem& x, int64_t head, int64_t piece, int64_t part)
+      : x_(x),
+        head_(head),
+        piece_(piece),
+        first_key_(piece * kPiece),
+        key_count_(std::min(kPiece, x.shape.keys - first_key_)),
+        kv_head_(head / x.shape.heads * x.shape.kv_heads + head % x.shape.heads / x.group),
+        keys_(head_rows(x.k, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
+        values_(head_rows(x.v, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
+        scores_(static_cast<float*>(thread_scratch(Slot::scores, 2 * kTile * sizeof(float)))),
+        d_weights_(scores_ + kTile),
+        weights_(static_cast<std::byte*>(
+            thread_scratch(Slot::probabilities, 2 * kTile * sizeof(float)))),
+        slopes_(weights_ + kTile * size_of(x.dtype)),
+        d_q_(x.d_q.data<float>() +
+             (part * x.shape.batch * x.shape.heads + head) * x.shape.queries * x.shape.head_dim),
+        d_k_(x.d_k.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim),
+        d_v_(x.d_v.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim) {}
+
+  void run() {
+    const int64_t head_dim = x_.shape.head_dim;
+    std::fill_n(d_k_, key_count_ * head_dim, 0.0f);
+    std::fill_n(d_v_, key_count_ * head_dim, 0.0f);
+    // Query t sees key s when t ≥ s − (S − T).
+    const int64_t seen = std::max<int64_t>(0, first_key_ - (x_.shape.keys - x_.shape.queries));
+    for (int64_t tile = seen / kPiece; tile < x_.query_pieces; ++tile) add_tile(tile);
+  }
+
+ private:
+  static constexpr size_t kTile = kPiece * kPiece;
+
+  void add_tile(int64_t tile) {
+    const int64_t head_dim = x_.shape.head_dim, first = tile * kPiece;
+    const int64_t queries = std::min(kPiece, x_.shape.queries - first);
+    const std::byte* packed = x_.queries(head_, tile);
+    const PackedLayout& by_column = packed_layout(x_.dtype, head_dim, kPiece);
+    const PackedLayout& by_row = packed_layout(x_.dtype, kPiece, head_dim);
+    const auto against_columns = [&](const HeadRows& rows, const std::byte* b, float* c) {
+      matmul(by_column, {.a = rows.row(first_key_),
+                         .lda = rows.stride,
+                         .packed = b,
+                         .c = c,
+                         .ldc = kPiece,
+                         .m = key_count_});
+    };
+    against_columns(keys_, packed, scores_);
+    against_columns(values_, packed + x_.by_column_bytes, d_weights_);
+
+    const float* lse = x_.statistic(head_, tile);
+    const int64_t first_seen = first_key_ - (x_.shape.keys - x_.shape.queries) - first;
+    HWY_DYNAMIC_DISPATCH(weights_and_slopes)
+    (weights_, slopes_, x_.dtype == Dtype::f32, scores_, d_weights_, lse, lse + kPiece, key_count_,
+     queries, first_seen, x_.shape.scale * std::numbers::log2e_v<float>);
+
+    const auto add_rows = [&](const std::byte* a, const std::byte* b, float* c) {
+      matmul(by_row, {.a = a,
+                      .lda = kPiece,
+                      .packed = b,
+                      .c = c,
+                      .ldc = head_dim,
+                      .accumulate = true,
+                      .m = key_count_});
+    };
+    add_rows(weights_, packed + 2 * x_.by_column_bytes + x_.by_row_bytes, d_v_);
+    add_rows(slopes_, packed + 2 * x_.by_column_bytes, d_k_);
+    // Keys past the end: their rows of slopes must not be left over from another tile.
+    std::memset(slopes_ + static_cast<size_t>(key_count_ * kPiece) * size_of(x_.dtype), 0,
+                static_cast<size_t>((kPiece - key_count_) * kPiece) * size_of(x_.dtype));
+    matmul(by_row, {.a = slopes_,
+                    .lda = kPiece,
+                    .a_transposed = true,
+                    .packed = x_.keys(kv_head_, piece_),
+                    .c = d_q_ + first * head_dim,
+                    .ldc = head_dim,
+                    .accumulate = true,
+                    .m = queries});
+  }
+
+  const Problem& x_;
+  int64_t head_, piece_, first_key_, key_count_, kv_head_;
+  HeadRows keys_, values_;
+  float *scores_, *d_weights_;
+  std::byte *weights_, *slopes_;
+  float *d_q_, *d_k_, *d_v_;
+};
+
+void prepare(const Problem& x, int threads) {
+  const AttentionShape& s = x.shape;
+  const int64_t heads = s.batch * s.heads, kv_heads = s.batch * s.kv_heads;
+  parallel_tasks(threads, heads * x.query_pieces, [&](int64_t task) {
+    prepare_queries(x, task / x.query_pieces, task % x.query_pieces);
+  });
+  parallel_tasks(threads, kv_heads * x.key_pieces, [&](int64_t task) {
+    const int64_t head = task / x.key_pieces, piece = task % x.key_pieces;
+    pack_piece(x.keys(head, piece), head_rows(x.k, head / s.kv_heads, s.keys, head % s.kv_heads),
+               piece, s.head_dim, false);
+  });
+}
+
+void add_all_tiles(const Problem& x, int threads) {
+  const int64_t heads = x.shape.batch * x.shape.heads;
+  const int64_t head_elements = x.shape.queries * x.shape.head_dim;
+  parallel_tasks(threads, heads * kParts, [&](int64_t task) {
+    const int64_t head = task / kParts, part = task % kParts;
+    std::fill_n(x.d_q.data<float>() + (part * heads + head) * head_elements, head_elements, 0.0f);
+    for (int64_t piece = part; piece < x.key_pieces; piece += kParts) {
+      KeyPiece(x, head, piece, part).run();
+    }
+  });
+}
+
+/// to[b·rows + i, h, :] = factor · the sum of `count` partial sums [B·heads·…, rows, K], `stride`
+/// apart, the first of which for (b, h) begins at parts + (b·heads + h)·(rows·K)·`repeat`.
+void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows, int64_t repeat,
+             int64_t count, int64_t stride, float factor, int threads) {
+  const int64_t heads = to.dim(1), head_dim = to.dim(2);
+  parallel_ranges(threads, batch * rows, 16, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t b = row / rows, i = row % rows;
+      for (int64_t head = 0; head < heads; ++head) {
+        const int64_t from = ((b * heads + head) * repeat * rows + i) * head_dim;
+        HWY_DYNAMIC_DISPATCH(sum_parts)
+        (to.data<std::byte>() +
+             static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
+         to.dtype() == Dtype::f32, parts.data<float>() + from, stride, count, head_dim, factor);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
+                                    const Tensor& d_out, const Tensor& q, const Tensor& k,
+                                    const Tensor& v, const Tensor& out, const Tensor& lse,
+                                    const AttentionShape& shape) {
+  const char* const op = "attention_backward";
+  check_attention(op, q, k, v, lse, shape);
+  const Dtype dtype = q.dtype();
+  require(is(out, dtype, q.shape()) && is(d_out, dtype, q.shape()) && is(d_q, dtype, q.shape()) &&
+              is(d_k, dtype, k.shape()) && is(d_v, dtype, k.shape()),
+          op, "out, d_out and d_q must be like q, d_k and d_v like k");
+  const OpTimer timer(op, 2.5 * attention_flops(shape),
+                      4 * static_cast<double>(q.bytes() + k.bytes()));
+  if (dtype == Dtype::bf16 && !has_bf16_product()) {
+    const auto wide = [&](const Tensor& x) { return converted(x, Dtype::f32); };
+    const Tensor wide_q = allocate(Dtype::f32, q.shape()), wide_k = allocate(Dtype::f32, k.shape());
+    const Tensor wide_v = allocate(Dtype::f32, v.shape());
+    attention_backward(wide_q, wide_k, wide_v, wide(d_out), wide(q), wide(k), wide(v), wide(out),
+                       lse, shape);
+    copy(d_q, wide_q);
+    copy(d_k, wide_k);
+    copy(d_v, wide_v);
+    return;
+  }
+  const int64_t heads = shape.batch * shape.heads, head_dim = shape.head_dim;
+  const int64_t query_pieces = pieces_of(shape.queries), key_pieces = pieces_of(shape.keys);
+  const size_t by_row = packed_layout(dtype, kPiece, head_dim).bytes();
+  const size_t by_column = packed_layout(dtype, head_dim, kPiece).bytes();
+  const auto queries = static_cast<size_t>(heads * query_pieces);
+  const auto keys = static_cast<size_t>(shape.batch * shape.kv_heads * key_pieces);
+  const Problem problem{d_out,
+                        q,
+                        k,
+                        v,
+                        out,
+                        lse,
+                        shape,
+                        dtype,
+                        query_pieces,
+                        key_pieces,
+                        shape.heads / shape.kv_heads,
+                        by_row,
+                        by_column,
+                        pool_->allocate(queries * 2 * (by_row + by_column)),
+                        pool_->allocate(keys * by_row),
+                        allocate(Dtype::f32, {heads, query_pieces, 2, kPiece}),
+                        allocate(Dtype::f32, {kParts, heads, shape.queries, head_dim}),
+                        allocate(Dtype::f32, {heads, shape.keys, head_dim}),
+                        allocate(Dtype::f32, {heads, shape.keys, head_dim})};
+  prepare(problem, threads_);
+  add_all_tiles(problem, threads_);
+  const int64_t key_elements = shape.keys * head_dim;
+  collect(d_q, problem.d_q, shape.batch, shape.queries, 1, kParts, heads * shape.queries * head_dim,
+          shape.scale, threads_);
+  collect(d_k, problem.d_k, shape.batch, shape.keys, problem.group, problem.group, key_elements,
+          shape.scale, threads_);
+  collect(d_v, problem.d_v, shape.batch, shape.keys, problem.group, problem.group, key_elements,
+          1.0f, threads_);
+}
+
+}  // namespace ropesweep::backend::cpu
+#endif  // HWY_ONCE

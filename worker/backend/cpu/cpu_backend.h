@@ -1,0 +1,89 @@
+// The CPU backend: its state is a memory pool and a number of threads. Each op is defined in the
+// file of its name beside this one.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "worker/backend/cpu/memory.h"
+#include "worker/backend/ops.h"
+
+namespace ropesweep::backend::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int threads);
+
+  std::string description() const override;
+
+  Tensor allocate(Dtype dtype, Shape shape) override;
+  void upload(const Tensor& to, const void* from) override;
+  void download(void* to, const Tensor& from) override;
+  void zero(const Tensor& x) override;
+  void copy(const Tensor& to, const Tensor& from) override;
+  size_t bytes_in_use() const override { return pool_->bytes_in_use(); }
+  size_t peak_bytes() const override { return pool_->peak_bytes(); }
+
+  void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;
+  void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override;
+
+  void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) override;
+  void product_backward_input(const Tensor& d_a, const Tensor& d_out, const Tensor& weight,
+                              bool accumulate) override;
+  void product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
+                               const Tensor& a) override;
+
+  void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual, const Tensor& x,
+                const Tensor& weight, float epsilon) override;
+  void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_out,
+                         const Tensor& residual, const Tensor& rstd, const Tensor& weight) override;
+
+  void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
+            int64_t tokens) override;
+  void rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
+                     int64_t first_row, int64_t tokens) override;
+
+  void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                 const Tensor& v, const AttentionShape& shape) override;
+  void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
+                          const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse,
+                          const AttentionShape& shape) override;
+
+  void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override;
+  void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
+                       const Tensor& gate, const Tensor& up) override;
+
+  void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override;
+  void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,
+                              float scale) override;
+
+  void add(const Tensor& to, const Tensor& x) override;
+  void scale(const Tensor& x, float factor) override;
+  double sum_of_squares(const Tensor& x) override;
+  int64_t argmax(const Tensor& logits) override;
+  void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
+
+  void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
+             const Tensor& gradient, const AdamwStep& step) override;
+
+  void synchronize() override {}
+
+ private:
+  /// A copy of x in the other type.
+  Tensor converted(const Tensor& x, Dtype dtype);
+
+  int threads_;
+  std::shared_ptr<MemoryPool> pool_;
+};
+
+/// Throws std::invalid_argument "OP: WHAT" unless `fits`.
+void require(bool fits, const char* op, const char* what);
+
+/// True when x has this type and shape.
+bool is(const Tensor& x, Dtype dtype, const Shape& shape);
+
+/// True when x is f32 or bf16.
+bool is_real(const Tensor& x);
+
+}  // namespace ropesweep::backend::cpu

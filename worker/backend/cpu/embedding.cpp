@@ -1,0 +1,93 @@
+// Embedding: rows of a table by id, and the sum of gradients by id.
+#include <cstring>
+
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/cpu/simd.h"
+#include "worker/backend/profile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/backend/cpu/embedding.cpp"
+#include <hwy/foreach_target.h>
+// Order matters: after foreach_target.h.
+#include "worker/backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ropesweep::backend::cpu {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+HWY_INLINE void add_row_any(float* sum, const T* row, int64_t width) {
+  for_lanes(static_cast<size_t>(width), [&](auto d, size_t i) {
+    store(hn::Add(load(d, sum + i), load(d, row + i)), d, sum + i);
+  });
+}
+
+void add_row_f32(float* sum, const float* row, int64_t width) { add_row_any(sum, row, width); }
+void add_row_bf16(float* sum, const Bf16* row, int64_t width) { add_row_any(sum, row, width); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ropesweep::backend::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+HWY_EXPORT(add_row_f32);
+HWY_EXPORT(add_row_bf16);
+
+/// Parts that the vocabulary is cut into for the backward pass; each id belongs to one of them.
+constexpr int64_t kParts = 64;
+
+void check(const char* op, const Tensor& table, const Tensor& rows, const Tensor& ids) {
+  require(table.shape().size() == 2 && is_real(table) && is_real(rows) &&
+              rows.shape() == Shape{ids.elements(), table.dim(1)} && ids.dtype() == Dtype::i32 &&
+              ids.shape().size() == 1,
+          op, "table [V, D], rows [R, D] and ids i32 [R] don't fit");
+  for (int64_t row = 0; row < ids.elements(); ++row) {
+    const int32_t id = ids.data<int32_t>()[row];
+    require(id >= 0 && id < table.dim(0), op, "an id is not in the table");
+  }
+}
+
+}  // namespace
+
+void CpuBackend::embedding(const Tensor& out, const Tensor& table, const Tensor& ids) {
+  check("embedding", table, out, ids);
+  require(out.dtype() == table.dtype(), "embedding", "out and table must have one type");
+  const OpTimer timer("embedding", 0, 2 * static_cast<double>(out.bytes()));
+  const size_t row_bytes = static_cast<size_t>(table.dim(1)) * size_of(table.dtype());
+  parallel_ranges(threads_, ids.elements(), 64, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const auto id = static_cast<size_t>(ids.data<int32_t>()[row]);
+      std::memcpy(out.data<std::byte>() + static_cast<size_t>(row) * row_bytes,
+                  table.data<std::byte>() + id * row_bytes, row_bytes);
+    }
+  });
+}
+
+void CpuBackend::embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) {
+  check("embedding_backward", d_table, d_out, ids);
+  require(d_table.dtype() == Dtype::f32, "embedding_backward", "d_table must be f32");
+  const OpTimer timer(
+      "embedding_backward", static_cast<double>(d_out.elements()),
+      static_cast<double>(d_out.bytes()) + 8.0 * static_cast<double>(d_out.elements()));
+  const int64_t rows = ids.elements(), width = d_table.dim(1);
+  parallel_tasks(threads_, kParts, [&](int64_t part) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t id = ids.data<int32_t>()[row];
+      if (id % kParts != part) continue;
+      float* sum = d_table.data<float>() + id * width;
+      if (d_out.dtype() == Dtype::f32) {
+        HWY_DYNAMIC_DISPATCH(add_row_f32)(sum, d_out.data<float>() + row * width, width);
+      } else {
+        HWY_DYNAMIC_DISPATCH(add_row_bf16)(sum, d_out.data<Bf16>() + row * width, width);
+      }
+    }
+  });
+}
+
+}  // namespace ropesweep::backend::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,176 @@
+// Products with a weight: the three of a linear layer, cut into tiles that oneDNN multiplies.
+//
+// Letters: R rows · N outputs · M inputs, weight [N, M]. Panels of the second operand are packed by
+// all threads, then tiles of rows × panels are multiplied by all threads. What a tile computes
+// depends on the shapes N and M only, hence the bits of a row depend neither on R nor on the
+// threads.
+#include <algorithm>
+
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/few_rows.h"
+#include "worker/backend/cpu/matmul.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/profile.h"
+
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+constexpr int64_t kRowTile = 256;
+constexpr int64_t kPanel = 256;
+/// Packed panels at a time: they should stay in the last-level cache.
+constexpr size_t kPackedBytes = size_t{8} << 20;
+
+/// Rows that one step of the weights' gradient sums over, and the pieces that the last ones make.
+constexpr int64_t kChunk = 1024;
+/// Outputs N of a task of the weights' gradient.
+constexpr int64_t kOutputTile = 64;
+
+std::byte* at(const Tensor& x, int64_t element) {
+  return x.data<std::byte>() + static_cast<size_t>(element) * size_of(x.dtype());
+}
+
+/// out[R, columns] = a[R, inner] · B (+ out), B's element (i, j) being weight[j, i] if
+/// `transposed`, else weight[i, j].
+void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool transposed,
+              bool accumulate, int threads, MemoryPool& pool) {
+  const int64_t rows = a.dim(0), inner = a.dim(1), columns = out.dim(1);
+  const int64_t panels = (columns + kPanel - 1) / kPanel;
+  const int64_t row_tiles = (rows + kRowTile - 1) / kRowTile;
+  const size_t panel_bytes = packed_layout(a.dtype(), inner, std::min(kPanel, columns)).bytes();
+  const int64_t group =
+      std::clamp<int64_t>(static_cast<int64_t>(kPackedBytes / panel_bytes), 1, panels);
+  const auto storage = pool.allocate(panel_bytes * static_cast<size_t>(group));
+  const auto packed = [&](int64_t slot) {
+    return static_cast<std::byte*>(storage.get()) + static_cast<size_t>(slot) * panel_bytes;
+  };
+  for (int64_t first = 0; first < panels; first += group) {
+    const int64_t count = std::min(group, panels - first);
+    const auto width = [&](int64_t panel) { return std::min(kPanel, columns - panel * kPanel); };
+    parallel_tasks(threads, count, [&](int64_t slot) {
+      const int64_t panel = first + slot;
+      const int64_t corner = panel * kPanel * (transposed ? weight.dim(1) : 1);
+      packed_layout(a.dtype(), inner, width(panel))
+          .pack(packed(slot), at(weight, corner), weight.dim(1), transposed);
+    });
+    parallel_tasks(threads, row_tiles * count, [&](int64_t task) {
+      const int64_t row = task / count * kRowTile, slot = task % count, panel = first + slot;
+      matmul(packed_layout(a.dtype(), inner, width(panel)),
+             {.a = at(a, row * inner),
+              .lda = inner,
+              .packed = packed(slot),
+              .c = at(out, row * columns + panel * kPanel),
+              .ldc = columns,
+              .c_dtype = out.dtype(),
+              .accumulate = accumulate,
+              .m = std::min(kRowTile, rows - row)});
+    });
+  }
+}
+
+/// d_weight += d_outᵀ · a over `count` rows from `row`.
+void add_outer_products(const Tensor& d_weight, const Tensor& d_out, const Tensor& a, int64_t row,
+                        int64_t count, int threads, MemoryPool& pool) {
+  const int64_t outputs = d_weight.dim(0), inputs = d_weight.dim(1);
+  const int64_t panels = (inputs + kPanel - 1) / kPanel;
+  const int64_t tiles = (outputs + kOutputTile - 1) / kOutputTile;
+  const auto layout = [&](int64_t panel) -> const PackedLayout& {
+    return packed_layout(a.dtype(), count, std::min(kPanel, inputs - panel * kPanel));
+  };
+  const size_t panel_bytes = layout(0).bytes();
+  const auto storage = pool.allocate(panel_bytes * static_cast<size_t>(panels));
+  const auto packed = [&](int64_t panel) {
+    return static_cast<std::byte*>(storage.get()) + static_cast<size_t>(panel) * panel_bytes;
+  };
+  parallel_tasks(threads, panels, [&](int64_t panel) {
+    layout(panel).pack(packed(panel), at(a, row * inputs + panel * kPanel), inputs, false);
+  });
+  parallel_tasks(threads, tiles * panels, [&](int64_t task) {
+    const int64_t panel = task / tiles, output = task % tiles * kOutputTile;
+    matmul(layout(panel), {.a = at(d_out, row * outputs + output),
+                           .lda = outputs,
+                           .a_transposed = true,
+                           .packed = packed(panel),
+                           .c = at(d_weight, output * inputs + panel * kPanel),
+                           .ldc = inputs,
+                           .c_dtype = Dtype::f32,
+                           .accumulate = true,
+                           .m = std::min(kOutputTile, outputs - output)});
+  });
+}
+
+bool is_matrix(const Tensor& x) { return is_real(x) && x.shape().size() == 2; }
+
+double flops_of(const Tensor& left, const Tensor& weight) {
+  return 2.0 * static_cast<double>(left.dim(0)) * static_cast<double>(weight.elements());
+}
+
+double bytes_of(const Tensor& x, const Tensor& y, const Tensor& z) {
+  return static_cast<double>(x.bytes() + y.bytes() + z.bytes());
+}
+
+bool needs_f32(const Tensor& a) { return a.dtype() == Dtype::bf16 && !has_bf16_product(); }
+
+}  // namespace
+
+void CpuBackend::product(const Tensor& out, const Tensor& a, const Tensor& weight,
+                         bool accumulate) {
+  require(is_matrix(a) && is_matrix(weight) && a.dtype() == weight.dtype() &&
+              a.dim(1) == weight.dim(1) && is_real(out) &&
+              out.shape() == Shape{a.dim(0), weight.dim(0)},
+          "product", "out [R, N], a [R, M] and weight [N, M] don't fit");
+  if (out.elements() == 0) return;
+  if (a.dim(0) <= kFewRows) {
+    const OpTimer timer("product of few rows", flops_of(a, weight), bytes_of(out, a, weight));
+    product_of_few_rows(out, a, weight, accumulate, threads_);
+    return;
+  }
+  const OpTimer timer("product", flops_of(a, weight), bytes_of(out, a, weight));
+  if (needs_f32(a)) {
+    const Tensor wide = out.dtype() == Dtype::f32 ? out : converted(out, Dtype::f32);
+    multiply(wide, converted(a, Dtype::f32), converted(weight, Dtype::f32), true, accumulate,
+             threads_, *pool_);
+    if (out.dtype() != Dtype::f32) copy(out, wide);
+    return;
+  }
+  multiply(out, a, weight, true, accumulate, threads_, *pool_);
+}
+
+void CpuBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
+                                        const Tensor& weight, bool accumulate) {
+  require(is_matrix(d_out) && is_matrix(weight) && d_out.dtype() == weight.dtype() &&
+              d_out.dim(1) == weight.dim(0) && is_real(d_a) &&
+              d_a.shape() == Shape{d_out.dim(0), weight.dim(1)},
+          "product_backward_input", "d_a [R, M], d_out [R, N] and weight [N, M] don't fit");
+  if (d_a.elements() == 0) return;
+  const OpTimer timer("product_backward_input", flops_of(d_out, weight),
+                      bytes_of(d_a, d_out, weight));
+  if (needs_f32(d_out)) {
+    const Tensor wide = d_a.dtype() == Dtype::f32 ? d_a : converted(d_a, Dtype::f32);
+    multiply(wide, converted(d_out, Dtype::f32), converted(weight, Dtype::f32), false, accumulate,
+             threads_, *pool_);
+    if (d_a.dtype() != Dtype::f32) copy(d_a, wide);
+    return;
+  }
+  multiply(d_a, d_out, weight, false, accumulate, threads_, *pool_);
+}
+
+void CpuBackend::product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
+                                         const Tensor& a) {
+  require(is_matrix(d_out) && is_matrix(a) && d_out.dtype() == a.dtype() &&
+              d_out.dim(0) == a.dim(0) && is(d_weight, Dtype::f32, {d_out.dim(1), a.dim(1)}),
+          "product_backward_weight", "d_weight f32 [N, M], d_out [R, N] and a [R, M] don't fit");
+  if (d_weight.elements() == 0) return;
+  const OpTimer timer("product_backward_weight", flops_of(d_out, d_weight),
+                      bytes_of(d_weight, d_out, a));
+  const Tensor left = needs_f32(a) ? converted(d_out, Dtype::f32) : d_out;
+  const Tensor right = needs_f32(a) ? converted(a, Dtype::f32) : a;
+  int64_t row = 0;
+  for (int64_t chunk = kChunk; chunk > 0; chunk /= 2) {
+    for (; a.dim(0) - row >= chunk; row += chunk) {
+      add_outer_products(d_weight, left, right, row, chunk, threads_, *pool_);
+    }
+  }
+}
+
+}  // namespace ropesweep::backend::cpu

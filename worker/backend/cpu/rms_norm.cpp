@@ -1,0 +1,180 @@
+// RMSNorm with the residual before it (Zhang & Sennrich 2019, eq. 4), forward and backward.
+//
+// Letters: R rows · D width. With x̂ = residual · rstd and g = d_out · weight:
+//   d_residual += rstd · (g − x̂ · mean(g · x̂)),   d_weight += Σ_r d_out · x̂
+// The sum over rows is taken over fixed chunks of rows, then over the chunks in their order.
+#include <cmath>
+
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cpu/parallel.h"
+#include "worker/backend/cpu/simd.h"
+#include "worker/backend/profile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/backend/cpu/rms_norm.cpp"
+#include <hwy/foreach_target.h>
+// Order matters: after foreach_target.h.
+#include "worker/backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ropesweep::backend::cpu {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+void rms_norm_row(T* out, float* rstd, T* residual, const T* x, const T* weight, size_t width,
+                  float epsilon) {
+  if (x != nullptr) {
+    for_lanes(width, [&](auto d, size_t i) {
+      store(hn::Add(load(d, residual + i), load(d, x + i)), d, residual + i);
+    });
+  }
+  const float squares = sum_lanes(width, [&](auto d, size_t i) {
+    const auto value = load(d, residual + i);
+    return hn::Mul(value, value);
+  });
+  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
+  *rstd = scale;
+  for_lanes(width, [&](auto d, size_t i) {
+    const auto normed = hn::Mul(load(d, residual + i), hn::Set(d, scale));
+    store(hn::Mul(normed, load(d, weight + i)), d, out + i);
+  });
+}
+
+template <typename T>
+void rms_norm_backward_row(T* d_residual, float* d_weight, const T* d_out, const T* residual,
+                           float rstd, const T* weight, size_t width) {
+  const float dot = sum_lanes(width, [&](auto d, size_t i) {
+    const auto g = hn::Mul(load(d, d_out + i), load(d, weight + i));
+    return hn::Mul(g, load(d, residual + i));
+  });
+  const float mean = dot * rstd / static_cast<float>(width);  // of g · x̂
+  for_lanes(width, [&](auto d, size_t i) {
+    const auto scale = hn::Set(d, rstd);
+    const auto upstream = load(d, d_out + i);
+    const auto normed = hn::Mul(load(d, residual + i), scale);
+    const auto g = hn::Mul(upstream, load(d, weight + i));
+    const auto step = hn::Mul(scale, hn::NegMulAdd(normed, hn::Set(d, mean), g));
+    store(hn::Add(load(d, d_residual + i), step), d, d_residual + i);
+    store(hn::MulAdd(upstream, normed, load(d, d_weight + i)), d, d_weight + i);
+  });
+}
+
+void rms_norm_f32(float* out, float* rstd, float* residual, const float* x, const float* weight,
+                  size_t width, float epsilon) {
+  rms_norm_row(out, rstd, residual, x, weight, width, epsilon);
+}
+
+void rms_norm_bf16(Bf16* out, float* rstd, Bf16* residual, const Bf16* x, const Bf16* weight,
+                   size_t width, float epsilon) {
+  rms_norm_row(out, rstd, residual, x, weight, width, epsilon);
+}
+
+void rms_norm_backward_f32(float* d_residual, float* d_weight, const float* d_out,
+                           const float* residual, float rstd, const float* weight, size_t width) {
+  rms_norm_backward_row(d_residual, d_weight, d_out, residual, rstd, weight, width);
+}
+
+void rms_norm_backward_bf16(Bf16* d_residual, float* d_weight, const Bf16* d_out,
+                            const Bf16* residual, float rstd, const Bf16* weight, size_t width) {
+  rms_norm_backward_row(d_residual, d_weight, d_out, residual, rstd, weight, width);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ropesweep::backend::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ropesweep::backend::cpu {
+
+namespace {
+
+HWY_EXPORT(rms_norm_f32);
+HWY_EXPORT(rms_norm_bf16);
+HWY_EXPORT(rms_norm_backward_f32);
+HWY_EXPORT(rms_norm_backward_bf16);
+
+/// Rows whose contributions to d_weight are summed together.
+constexpr int64_t kChunk = 64;
+
+/// Elements of rows worth a thread's while.
+int64_t rows_a_grain(int64_t width) {
+  return std::max<int64_t>(1, 8192 / std::max<int64_t>(width, 1));
+}
+
+void add_in_order(float* sum, const float* parts, int64_t count, int64_t width) {
+  for (int64_t part = 0; part < count; ++part) {
+    for (int64_t i = 0; i < width; ++i) sum[i] += parts[part * width + i];
+  }
+}
+
+}  // namespace
+
+void CpuBackend::rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
+                          const Tensor& x, const Tensor& weight, float epsilon) {
+  require(is_real(residual) && residual.shape().size() == 2, "rms_norm",
+          "residual must be [R, D] in f32 or bf16");
+  const int64_t rows = residual.dim(0), width = residual.dim(1);
+  const Dtype dtype = residual.dtype();
+  require(is(out, dtype, {rows, width}) && is(rstd, Dtype::f32, {rows}) &&
+              is(weight, dtype, {width}) && (x.empty() || is(x, dtype, {rows, width})),
+          "rms_norm", "out, x [R, D], rstd f32 [R] and weight [D] don't fit residual");
+  const double elements = static_cast<double>(residual.elements());
+  const OpTimer timer("rms_norm", 5 * elements,
+                      static_cast<double>(out.bytes() + residual.bytes() + 2 * x.bytes()));
+  parallel_ranges(threads_, rows, rows_a_grain(width), [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t at = row * width;
+      const auto n = static_cast<size_t>(width);
+      if (dtype == Dtype::f32) {
+        HWY_DYNAMIC_DISPATCH(rms_norm_f32)
+        (out.data<float>() + at, rstd.data<float>() + row, residual.data<float>() + at,
+         x.empty() ? nullptr : x.data<float>() + at, weight.data<float>(), n, epsilon);
+      } else {
+        HWY_DYNAMIC_DISPATCH(rms_norm_bf16)
+        (out.data<Bf16>() + at, rstd.data<float>() + row, residual.data<Bf16>() + at,
+         x.empty() ? nullptr : x.data<Bf16>() + at, weight.data<Bf16>(), n, epsilon);
+      }
+    }
+  });
+}
+
+void CpuBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
+                                   const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
+                                   const Tensor& weight) {
+  require(is_real(residual) && residual.shape().size() == 2, "rms_norm_backward",
+          "residual must be [R, D] in f32 or bf16");
+  const int64_t rows = residual.dim(0), width = residual.dim(1);
+  const Dtype dtype = residual.dtype();
+  require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
+              is(rstd, Dtype::f32, {rows}) && is(weight, dtype, {width}) &&
+              is(d_weight, Dtype::f32, {width}),
+          "rms_norm_backward",
+          "d_residual, d_out [R, D], d_weight f32 [D], rstd f32 [R] and weight [D] don't fit");
+  const OpTimer timer("rms_norm_backward", 11 * static_cast<double>(residual.elements()),
+                      4 * static_cast<double>(residual.bytes()));
+  const int64_t chunks = (rows + kChunk - 1) / kChunk;
+  const Tensor parts = allocate(Dtype::f32, {chunks, width});
+  parallel_tasks(threads_, chunks, [&](int64_t chunk) {
+    float* part = parts.data<float>() + chunk * width;
+    std::fill_n(part, width, 0.0f);
+    const int64_t last = std::min(rows, (chunk + 1) * kChunk);
+    for (int64_t row = chunk * kChunk; row < last; ++row) {
+      const int64_t at = row * width;
+      const float scale = rstd.data<float>()[row];
+      const auto n = static_cast<size_t>(width);
+      if (dtype == Dtype::f32) {
+        HWY_DYNAMIC_DISPATCH(rms_norm_backward_f32)
+        (d_residual.data<float>() + at, part, d_out.data<float>() + at, residual.data<float>() + at,
+         scale, weight.data<float>(), n);
+      } else {
+        HWY_DYNAMIC_DISPATCH(rms_norm_backward_bf16)
+        (d_residual.data<Bf16>() + at, part, d_out.data<Bf16>() + at, residual.data<Bf16>() + at,
+         scale, weight.data<Bf16>(), n);
+      }
+    }
+  });
+  add_in_order(d_weight.data<float>(), parts.data<float>(), chunks, width);
+}
+
+}  // namespace ropesweep::backend::cpu
+#endif  // HWY_ONCE
