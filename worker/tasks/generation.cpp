@@ -13,9 +13,7 @@ namespace ropesweep::tasks {
 
 namespace {
 
-/// Tokens of a prompt fed at once under static positions: enough to fill the products, small enough
-/// that activations stay small beside the weights. Fixed, so that figures don't depend on the
-/// machine.
+/// Tokens of a prompt fed at once under static positions, so that a stop is heard between them.
 constexpr int64_t kPrefillTokens = 2048;
 
 std::vector<float> prefill(llama::Model& model, llama::KvCache& cache,
@@ -47,18 +45,11 @@ void check_prompt(std::span<const int32_t> prompt, int64_t vocabulary) {
   }
 }
 
-/// Tokens that the chat template adds to a prompt; built prompts leave room for them.
-int64_t template_tokens(const llama::Tokenizer& tokenizer, const DatasetSettings& settings) {
-  if (!settings.instruction_template) return 0;
-  return static_cast<int64_t>(encode_prompt(tokenizer, settings, "").size());
-}
-
 CellOutcome measure_cell(llama::Model& model, const llama::Tokenizer& tokenizer,
                          const DatasetSettings& settings, const Cell& cell, double fraction_before,
                          double fraction_share, const TaskContext& context) {
   const auto start = std::chrono::steady_clock::now();
-  const auto samples = data::load_samples(
-      settings, tokenizer, cell.context_length - template_tokens(tokenizer, settings));
+  const auto samples = data::load_samples(settings, tokenizer, cell.context_length);
   const int64_t max_new_tokens = settings.max_new_tokens > 0
                                      ? settings.max_new_tokens
                                      : data::default_new_tokens(settings.kind);
@@ -98,7 +89,6 @@ Generated generate(llama::Model& model, const llama::Tokenizer& tokenizer,
   check_prompt(prompt, model.config().vocabulary);
   llama::KvCache cache(model.backend(), model.config(), model.weights().embedding.dtype(),
                        static_cast<int64_t>(prompt.size()) + max_new_tokens);
-  cache.rotated = !model.positions().depends_on_length();
   Generated generated;
   if (max_new_tokens <= 0) return generated;
   std::vector<float> logits = prefill(model, cache, prompt, context);

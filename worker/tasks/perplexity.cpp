@@ -148,9 +148,14 @@ double fraction_of(int64_t documents, int64_t expected, double of_document) {
   return expected > 0 ? done / static_cast<double>(expected) : done / (done + 1);
 }
 
-/// Tokens that a built document must hold: a truncated window whole, or several sliding ones.
-int64_t built_tokens(const WindowRule& rule) {
-  return rule.sliding ? 2 * rule.context_length : rule.context_length;
+/// Tokens that a built document must hold: a truncated window whole, or several sliding ones. A
+/// longer document begins with the shorter one's text; the few tokens more keep the shorter one's
+/// end, where ids may differ, out of its window, so that a fused pass reads what a separate one
+/// does.
+int64_t built_tokens(const WindowRule& rule, const DatasetSettings& settings) {
+  constexpr int64_t seam = 32;
+  const int64_t windows = rule.sliding ? 2 : 1;
+  return std::max(windows * rule.context_length, settings.minimum_length) + seam;
 }
 
 struct PassSettings {
@@ -163,7 +168,8 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
               const TaskContext& context) {
   const DatasetSettings& settings = pass.settings;
   int64_t longest = 0;
-  for (const CellState& state : cells) longest = std::max(longest, built_tokens(state.rule));
+  for (const CellState& state : cells)
+    longest = std::max(longest, built_tokens(state.rule, settings));
   const auto source = data::open_documents(settings, pass.tokenizer, longest);
   WindowBatcher batcher(
       model, cells[0].rule.bos ? pass.tokenizer.bos_id() : -1,
