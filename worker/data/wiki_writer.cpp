@@ -22,7 +22,7 @@ std::string WikiWriter::separated(const std::string& text, bool own_line) {
 }
 
 std::string WikiWriter::next() {
-  if (facts_.empty() || random_.chance(new_fact_percent)) return new_fact();
+  if (facts_.size() < 2 || random_.chance(new_fact_percent)) return new_fact();
   return old_fact();
 }
 

@@ -1,0 +1,294 @@
+// The tokenizer against the package `tokenizers` (tests/reference/tokenizer_fixtures.py), and what
+// it says of files that it can't read.
+#include "worker/llama/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "experiments/error.h"
+#include "worker/llama/byte_tokenizer.h"
+#include "worker/llama/json_place.h"
+
+namespace ropesweep::llama {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+const std::filesystem::path fixtures =
+    std::filesystem::path(ROPESWEEP_SOURCE_DIR) / "tests/reference/tokenizer";
+const std::filesystem::path tiny = std::filesystem::path(ROPESWEEP_SOURCE_DIR) / "experiments/tiny";
+
+std::vector<std::string> mixed_lines() {
+  const std::string bytes = read_whole_file(fixtures / "lines.bin");
+  std::vector<std::string> lines;
+  for (size_t at = 0; at + 2 <= bytes.size();) {
+    const auto low = static_cast<unsigned char>(bytes[at]);
+    const auto high = static_cast<unsigned char>(bytes[at + 1]);
+    const size_t length = low + 256u * high;
+    lines.push_back(bytes.substr(at + 2, length));
+    at += 2 + length;
+  }
+  return lines;
+}
+
+uint32_t fnv1a(const std::vector<int32_t>& ids) {
+  uint32_t hash = 2166136261u;
+  for (const int32_t id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      hash = (hash ^ ((static_cast<uint32_t>(id) >> shift) & 0xFF)) * 16777619u;
+    }
+  }
+  return hash;
+}
+
+uint32_t expected_hash(const std::string& hashes, size_t line) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    value |= static_cast<uint32_t>(static_cast<unsigned char>(hashes.at(4 * line + i))) << (8 * i);
+  }
+  return value;
+}
+
+/// A directory of files that goes away with the test.
+class TokenizerDirectory {
+ public:
+  TokenizerDirectory()
+      : path_(std::filesystem::temp_directory_path() /
+              ("tokenizer_test." + std::to_string(std::random_device()()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~TokenizerDirectory() { std::filesystem::remove_all(path_); }
+  TokenizerDirectory(const TokenizerDirectory&) = delete;
+  TokenizerDirectory& operator=(const TokenizerDirectory&) = delete;
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+json base_tokenizer() { return read_json_file(fixtures / "digits/tokenizer.json"); }
+
+std::unique_ptr<const Tokenizer> read_changed(const std::function<void(json&)>& change) {
+  const TokenizerDirectory directory;
+  json content = base_tokenizer();
+  change(content);
+  directory.write("tokenizer.json", content.dump());
+  return read_tokenizer(directory.path());
+}
+
+/// The message of reading the base tokenizer with a change.
+std::string error_of(const std::function<void(json&)>& change) {
+  try {
+    read_changed(change);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), FailureKind::user);
+    return error.what();
+  }
+  return "no error";
+}
+
+struct Case {
+  const char* name;
+  std::filesystem::path directory;
+};
+
+class MixedText : public testing::TestWithParam<Case> {};
+
+TEST_P(MixedText, EqualsTheLibrary) {
+  const auto tokenizer = read_tokenizer(GetParam().directory);
+  const std::string hashes = read_whole_file(fixtures / (GetParam().name + std::string(".ids")));
+  const auto lines = mixed_lines();
+  ASSERT_EQ(lines.size(), 10000u);
+  ASSERT_EQ(hashes.size(), 4 * lines.size());
+  size_t wrong = 0;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (fnv1a(tokenizer->encode(lines[i])) == expected_hash(hashes, i)) continue;
+    ++wrong;
+    if (wrong <= 5) ADD_FAILURE() << "line " << i << ": " << testing::PrintToString(lines[i]);
+  }
+  EXPECT_EQ(wrong, 0u);
+}
+
+TEST_P(MixedText, SamplesEncodeAndDecodeAsInTheLibrary) {
+  const auto tokenizer = read_tokenizer(GetParam().directory);
+  const auto lines = mixed_lines();
+  const json samples = read_json_file(fixtures / "samples.json").at(GetParam().name);
+  ASSERT_EQ(samples.size(), 100u);
+  for (const json& sample : samples) {
+    const auto ids = sample.at("ids").get<std::vector<int32_t>>();
+    EXPECT_EQ(tokenizer->encode(lines.at(sample.at("line").get<size_t>())), ids);
+    EXPECT_EQ(tokenizer->decode(ids), sample.at("text").get<std::string>());
+    EXPECT_EQ(tokenizer->decode(ids, false), sample.at("with_special").get<std::string>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizer, MixedText,
+                         testing::Values(Case{"digits", fixtures / "digits"},
+                                         Case{"split", fixtures / "split"}, Case{"tiny", tiny}),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Tokenizer, VariantsEqualTheLibrary) {
+  const json variants = read_json_file(fixtures / "variants.json");
+  ASSERT_GT(variants.size(), 20u);
+  for (const json& variant : variants) {
+    const auto tokenizer =
+        read_changed([&](json& content) { content.update(variant.at("fields")); });
+    for (const json& text : variant.at("texts")) {
+      EXPECT_EQ(tokenizer->encode(text.at("text").get<std::string>()),
+                text.at("ids").get<std::vector<int32_t>>())
+          << variant.at("name") << ": '" << text.at("text").get<std::string>() << "'";
+    }
+  }
+}
+
+TEST(Tokenizer, LongWordsMergeAsTheirNaiveDefinition) {
+  // Sennrich et al. 2016, algorithm 1: the pair of least rank, leftmost first, until none is left.
+  const json model = base_tokenizer().at("model");
+  std::map<std::pair<std::string, std::string>, size_t> ranks;
+  for (size_t i = 0; i < model.at("merges").size(); ++i) {
+    ranks[{model["merges"][i][0], model["merges"][i][1]}] = i;
+  }
+  std::mt19937 random(3);
+  const auto tokenizer = read_tokenizer(fixtures / "digits");
+  for (int trial = 0; trial < 20; ++trial) {
+    std::string word;
+    for (int i = 0; i < 400; ++i) word += "theinagotrs"[random() % 11];
+    std::vector<std::string> symbols;
+    for (const char c : word) symbols.emplace_back(1, c);
+    for (;;) {
+      size_t best = symbols.size(), best_rank = ranks.size();
+      for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+        const auto found = ranks.find({symbols[i], symbols[i + 1]});
+        if (found != ranks.end() && found->second < best_rank) {
+          best = i;
+          best_rank = found->second;
+        }
+      }
+      if (best == symbols.size()) break;
+      symbols[best] += symbols[best + 1];
+      symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+    std::vector<int32_t> expected;
+    for (const auto& symbol : symbols) expected.push_back(model.at("vocab").at(symbol));
+    EXPECT_EQ(tokenizer->encode(word), expected);
+  }
+}
+
+TEST(Tokenizer, SpecialTokensFromTheConfig) {
+  const auto digits = read_tokenizer(fixtures / "digits");
+  EXPECT_EQ(digits->bos_id(), digits->id_of("<|im_start|>"));
+  EXPECT_EQ(digits->eos_id(), digits->id_of("<|im_end|>"));
+  EXPECT_EQ(digits->chat_template(), "{{ messages }}");
+  const auto split = read_tokenizer(fixtures / "split");
+  ASSERT_GE(split->bos_id(), 0);
+  EXPECT_EQ(split->encode("a").front(), split->bos_id());
+  EXPECT_NE(split->encode("a", false).front(), split->bos_id());
+  const auto without_config = read_changed([](json&) {});
+  EXPECT_EQ(without_config->bos_id(), -1);
+  EXPECT_EQ(without_config->eos_id(), -1);
+  EXPECT_EQ(without_config->chat_template(), "");
+}
+
+TEST(Tokenizer, ConfigNamesATokenThatIsNone) {
+  const TokenizerDirectory directory;
+  directory.write("tokenizer.json", base_tokenizer().dump());
+  directory.write("tokenizer_config.json", R"({"bos_token": "<begin>"})");
+  try {
+    read_tokenizer(directory.path());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("tokenizer_config.json: bos_token: '<begin>' is no token"));
+  }
+}
+
+TEST(Tokenizer, DecodesIdsPastTheVocabularyAsNothing) {
+  const auto tokenizer = read_tokenizer(tiny);
+  EXPECT_EQ(tokenizer->vocabulary(), 1024);
+  EXPECT_EQ(tokenizer->decode({-1, 5000, tokenizer->id_of("a")}), "a");
+}
+
+TEST(Tokenizer, UnknownKindsNameFileAndField) {
+  const auto set = [](const char* pointer, json value) {
+    return [=](json& content) { content[json::json_pointer(pointer)] = value; };
+  };
+  EXPECT_THAT(error_of(set("/model/type", "Unigram")),
+              HasSubstr("tokenizer.json: model.type: 'Unigram'"));
+  EXPECT_THAT(error_of(set("/normalizer", {{"type", "NFC"}})), HasSubstr("normalizer.type: 'NFC'"));
+  EXPECT_THAT(error_of(set("/pre_tokenizer", {{"type", "Metaspace"}})),
+              HasSubstr("pre_tokenizer.type: 'Metaspace'"));
+  EXPECT_THAT(error_of(set("/pre_tokenizer", nullptr)),
+              HasSubstr("pre_tokenizer: expected ByteLevel"));
+  EXPECT_THAT(error_of(set("/pre_tokenizer", {{"type", "Digits"}})), HasSubstr("has no ByteLevel"));
+  EXPECT_THAT(error_of(set("/post_processor", {{"type", "BertProcessing"}})),
+              HasSubstr("post_processor.type: 'BertProcessing'"));
+  EXPECT_THAT(error_of(set("/decoder", {{"type", "WordPiece"}})),
+              HasSubstr("decoder.type: 'WordPiece'"));
+  EXPECT_THAT(error_of(set("/model/dropout", 0.1)), HasSubstr("model.dropout"));
+  EXPECT_THAT(error_of(set("/model/byte_fallback", true)), HasSubstr("model.byte_fallback"));
+  EXPECT_THAT(error_of(set("/model/end_of_word_suffix", "</w>")), HasSubstr("end_of_word_suffix"));
+  const json bad_pattern = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(error_of(set("/pre_tokenizer", bad_pattern)),
+              HasSubstr("pre_tokenizer.pattern.Regex: not a regular expression"));
+}
+
+TEST(Tokenizer, MalformedFilesNameThePlace) {
+  const auto set = [](const char* pointer, json value) {
+    return [=](json& content) { content[json::json_pointer(pointer)] = value; };
+  };
+  EXPECT_THAT(error_of(set("/model/vocab/!", -1)), HasSubstr("model.vocab.!: expected an integer"));
+  EXPECT_THAT(error_of(set("/model/vocab/!", 1.5)),
+              HasSubstr("model.vocab.!: expected an integer"));
+  EXPECT_THAT(error_of(set("/model/vocab/!", int64_t{1} << 40)), HasSubstr("expected an integer"));
+  EXPECT_THAT(error_of(set("/model/vocab/!", 7)), HasSubstr("id 7 is given twice"));
+  EXPECT_THAT(error_of(set("/model/vocab", json::array())),
+              HasSubstr("model.vocab: expected an object"));
+  EXPECT_THAT(error_of(set("/model/vocab", json::object())), HasSubstr("model.vocab: is empty"));
+  EXPECT_THAT(error_of(set("/model/merges/0", "ab")), HasSubstr("model.merges[0]: expected two"));
+  EXPECT_THAT(error_of(set("/model/merges/3", {"zz", "qqq"})),
+              HasSubstr("model.merges[3]: 'qqq' is not in the vocabulary"));
+  EXPECT_THAT(error_of(set("/added_tokens/0/id", 9)), HasSubstr("added_tokens[0].id: is 9"));
+  EXPECT_THAT(error_of(set("/added_tokens/0/id", "1")), HasSubstr("added_tokens[0].id: expected"));
+  EXPECT_THAT(error_of([](json& content) { content = json::array(); }),
+              HasSubstr("expected an object"));
+  json past = {{"type", "TemplateProcessing"},
+               {"single", {{{"SpecialToken", {{"id", "A"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+               {"special_tokens", {{"A", {{"ids", {99999}}}}}}};
+  EXPECT_THAT(error_of(set("/post_processor", past)),
+              HasSubstr("token id 99999 is past the vocabulary"));
+}
+
+TEST(Tokenizer, MissingAndBrokenFiles) {
+  const TokenizerDirectory directory;
+  EXPECT_THROW(read_tokenizer(directory.path()), Error);
+  directory.write("tokenizer.json", R"({"model": {)");
+  try {
+    read_tokenizer(directory.path());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("tokenizer.json: not JSON: at byte"));
+  }
+  directory.write("tokenizer.json", "");
+  EXPECT_THROW(read_tokenizer(directory.path()), Error);
+}
+
+TEST(ByteTokenizer, IdsAreBytes) {
+  const auto tokenizer = byte_tokenizer();
+  EXPECT_EQ(tokenizer->encode("aé"), (std::vector<int32_t>{97, 0xC3, 0xA9}));
+  EXPECT_EQ(tokenizer->decode({97, 0xC3, 0xA9}), "aé");
+  EXPECT_EQ(tokenizer->decode({0xC3}), "\xEF\xBF\xBD");
+  EXPECT_EQ(tokenizer->bos_id(), -1);
+}
+
+}  // namespace
+}  // namespace ropesweep::llama
