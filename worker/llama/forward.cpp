@@ -28,7 +28,7 @@ using backend::Tensor;
 
 // Without a backward pass the MLP runs over this many rows at a time: its wide activations stay in
 // cache and a long pass needs little memory. A row's result does not depend on it.
-constexpr int64_t mlp_slice_rows = 1024;
+constexpr int64_t mlp_slice_rows = 4096;
 // Bytes of f32 logits that exist at a time when only losses are asked for.
 constexpr int64_t loss_logits_bytes = int64_t{64} << 20;
 
