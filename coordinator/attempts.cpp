@@ -50,27 +50,11 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
   return answered.empty() ? "" : "the runner's answer has cells that it wasn't asked for";
 }
 
-void Reactor::close_open_attempts() {
-  // A copy: ending an attempt changes the contents.
-  const std::vector<AttemptRecord> attempts = store_.contents().attempts;
-  for (AttemptRecord attempt : attempts) {
+void Reactor::number_on_from_the_store() {
+  for (const AttemptRecord& attempt : store_.contents().attempts) {
     if (const auto found = index_of_.find(attempt.task); found != index_of_.end()) {
       int64_t& last = last_attempt_[static_cast<size_t>(found->second)];
       last = std::max(last, attempt.number);
-    }
-    if (attempt.status == "running") {
-      const auto found = index_of_.find(attempt.task);
-      attempt.status = "lost";
-      attempt.failure_kind = FailureKind::time;
-      attempt.failure = "the coordinator ended first";
-      Outcome outcome;
-      outcome.failure_kind = attempt.failure_kind;
-      outcome.failure = attempt.failure;
-      store_.attempt_ended(
-          attempt,
-          found == index_of_.end() ? std::vector<std::string>{} : cell_ids(task(found->second)),
-          outcome, false);
-      unsynced_ = true;
     }
   }
 }

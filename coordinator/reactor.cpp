@@ -53,7 +53,7 @@ Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, 
   for (size_t i = 0; i < tasks_.size(); ++i) {
     index_of_.emplace(tasks_[i].id, static_cast<TaskIndex>(i));
   }
-  close_open_attempts();
+  number_on_from_the_store();
   skip_what_failed_before();
 }
 

@@ -62,8 +62,8 @@ struct WaitingTask {
 
 class Reactor {
  public:
-  /// `tasks`: what is to be done, from make_tasks. Attempts that an earlier coordinator left open
-  /// in the store are closed; tasks that need what failed or diverged earlier are skipped.
+  /// `tasks`: what is to be done, from make_tasks. Attempts are numbered on from those in the
+  /// store; tasks that need what failed or diverged earlier are skipped.
   Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
           double now);
 
@@ -105,7 +105,7 @@ class Reactor {
   void on_done(int from, const Done& done, double now);
   void on_goodbye(int from, const Goodbye& goodbye, double now);
 
-  void close_open_attempts();
+  void number_on_from_the_store();
   void skip_what_failed_before();
   void suspect_the_silent(double now);
   void give_out_work(double now);

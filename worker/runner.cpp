@@ -109,7 +109,7 @@ class TaskThread {
   }
 
   const RunTask& run_task_;
-  FileDescriptor wake_;
+  OwnedDescriptor wake_;
   bool busy_ = false;
   AttemptId attempt_;
   std::mutex mutex_;
@@ -122,7 +122,7 @@ class TaskThread {
 /// One runner's conversation.
 class Service {
  public:
-  Service(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options)
+  Service(OwnedDescriptor socket, const RunTask& run_task, const RunnerOptions& options)
       : channel_(std::move(socket), 1), task_(run_task), options_(options) {}
 
   int serve() {
@@ -192,7 +192,7 @@ void die_with_parent(int parent_pid) {
   }
 }
 
-int serve_tasks(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options) {
+int serve_tasks(OwnedDescriptor socket, const RunTask& run_task, const RunnerOptions& options) {
   std::signal(SIGTERM, request_stop);
   std::signal(SIGPIPE, SIG_IGN);
   return Service(std::move(socket), run_task, options).serve();

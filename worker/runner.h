@@ -18,7 +18,7 @@ struct RunnerOptions {
 };
 
 /// Serves the socket until the shepherd says Stop or is gone. Returns the exit code: 0 after Stop.
-int serve_tasks(FileDescriptor socket, const RunTask& run_task, const RunnerOptions& options = {});
+int serve_tasks(OwnedDescriptor socket, const RunTask& run_task, const RunnerOptions& options = {});
 
 /// Makes this process end with its parent: it is killed when the parent dies, at once if that has
 /// happened.

@@ -49,7 +49,8 @@ void Shepherd::turn(double now) {
   if (over_) {
     return;
   }
-  if (now - last_heard_ > options_.coordinator_silence_seconds) {
+  // Before its first word it may be busy for long, with digests of large models.
+  if (!coordinator_host_.empty() && now - last_heard_ > options_.coordinator_silence_seconds) {
     spdlog::warn("worker {}: the coordinator has been silent for {:.0f} s; leaving",
                  coordinator_.rank(), now - last_heard_);
     end_runner();

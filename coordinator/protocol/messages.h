@@ -15,29 +15,59 @@ namespace ropesweep {
 /// Names one try at one task.
 struct AttemptId {
   std::string task;
-  int64_t number = 0;   ///< from 1, across restarts of the sweep
+  int64_t number = 0;  ///< from 1, across restarts of the sweep
   bool operator==(const AttemptId&) const = default;
 };
 
 // Worker → coordinator
-struct Hello { std::string host, device; int64_t pid = 0; int64_t local_rank = 0; };
-struct RequestWork { std::string loaded_weights; };       ///< idle; the weights_key its runner holds
-struct Heartbeat { AttemptId attempt; double fraction = 0; std::string what; };  ///< attempt empty: idle
-struct Done { AttemptId attempt; Outcome outcome; };       ///< finished, diverged or failed
-struct Goodbye { std::string reason; };
+struct Hello {
+  std::string host, device;
+  int64_t pid = 0;
+  int64_t local_rank = 0;
+};
+struct RequestWork {
+  std::string loaded_weights;
+};  ///< idle; the weights_key its runner holds
+struct Heartbeat {
+  AttemptId attempt;
+  double fraction = 0;
+  std::string what;
+};  ///< attempt empty: idle
+struct Done {
+  AttemptId attempt;
+  Outcome outcome;
+};  ///< finished, diverged or failed
+struct Goodbye {
+  std::string reason;
+};
 
 // Coordinator → worker
-struct Assign { AttemptId attempt; Task task; };
-struct Wait { double seconds = 1; };                       ///< nothing now: ask again
-struct Acknowledge { AttemptId attempt; };                 ///< the result is durable
-/// Heartbeat the other way; who coordinates, so that a worker on the same host can watch the process itself.
-struct CoordinatorAlive { std::string host; int64_t pid = 0; };
-struct Abandon { AttemptId attempt; };                     ///< stale: end it, its answer is not wanted
-struct Stop { bool save = true; };                         ///< save what can be saved and leave
+struct Assign {
+  AttemptId attempt;
+  Task task;
+};
+struct Wait {
+  double seconds = 1;
+};  ///< nothing now: ask again
+struct Acknowledge {
+  AttemptId attempt;
+};  ///< the result is durable
+/// Heartbeat the other way; who coordinates, so that a worker on the same host can watch the
+/// process itself.
+struct CoordinatorAlive {
+  std::string host;
+  int64_t pid = 0;
+};
+struct Abandon {
+  AttemptId attempt;
+};  ///< stale: end it, its answer is not wanted
+struct Stop {
+  bool save = true;
+};  ///< save what can be saved and leave
 
 // Shepherd ↔ runner use Assign, Heartbeat, Done, CoordinatorAlive (the shepherd is alive) and Stop.
-using Message = std::variant<Hello, RequestWork, Heartbeat, Done, Goodbye, Assign, Wait, Acknowledge,
-                             CoordinatorAlive, Abandon, Stop>;
+using Message = std::variant<Hello, RequestWork, Heartbeat, Done, Goodbye, Assign, Wait,
+                             Acknowledge, CoordinatorAlive, Abandon, Stop>;
 
 std::vector<uint8_t> encode(const Message& message);
 /// Errors: Error(transient) "malformed message: …".

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "coordinator/protocol/file_descriptor.h"
+#include "coordinator/protocol/owned_descriptor.h"
 
 namespace ropesweep {
 
@@ -21,7 +21,7 @@ class ProcessWatch {
 
  private:
   pid_t pid_;
-  FileDescriptor pidfd_;
+  OwnedDescriptor pidfd_;
 };
 
 /// Ends this process with _exit(exit_code) as soon as `pid` has ended, from a thread of its own: a

@@ -27,15 +27,15 @@ void drop_front(std::vector<uint8_t>& bytes, size_t& count) {
 
 }  // namespace
 
-std::pair<FileDescriptor, FileDescriptor> make_socket_pair() {
+std::pair<OwnedDescriptor, OwnedDescriptor> make_socket_pair() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     throw_transient_error("socketpair: {}", std::strerror(errno));
   }
-  return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+  return {OwnedDescriptor(ends[0]), OwnedDescriptor(ends[1])};
 }
 
-SocketChannel::SocketChannel(FileDescriptor socket, int rank)
+SocketChannel::SocketChannel(OwnedDescriptor socket, int rank)
     : socket_(std::move(socket)), rank_(rank) {
   const int flags = ::fcntl(fd(), F_GETFL);
   if (flags < 0 || ::fcntl(fd(), F_SETFL, flags | O_NONBLOCK) != 0) {

@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "coordinator/protocol/channel.h"
-#include "coordinator/protocol/file_descriptor.h"
+#include "coordinator/protocol/owned_descriptor.h"
 
 namespace ropesweep {
 
 class SocketChannel : public Channel {
  public:
   /// `rank` 0: the shepherd's end, 1: the runner's.
-  SocketChannel(FileDescriptor socket, int rank);
+  SocketChannel(OwnedDescriptor socket, int rank);
   int rank() const override { return rank_; }
   int size() const override { return 2; }
   void send(int to, const Message& message) override;
@@ -33,7 +33,7 @@ class SocketChannel : public Channel {
  private:
   void read_available();
 
-  FileDescriptor socket_;
+  OwnedDescriptor socket_;
   int rank_;
   bool closed_ = false, end_of_stream_ = false;
   std::vector<uint8_t> outgoing_, incoming_;
@@ -41,6 +41,6 @@ class SocketChannel : public Channel {
 };
 
 /// Two ends of a socket pair, closed on exec. Errors: Error(transient) with errno's text.
-std::pair<FileDescriptor, FileDescriptor> make_socket_pair();
+std::pair<OwnedDescriptor, OwnedDescriptor> make_socket_pair();
 
 }  // namespace ropesweep

@@ -7,16 +7,16 @@
 
 namespace ropesweep {
 
-class FileDescriptor {
+class OwnedDescriptor {
  public:
-  FileDescriptor() = default;
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+  OwnedDescriptor() = default;
+  explicit OwnedDescriptor(int fd) : fd_(fd) {}
+  OwnedDescriptor(OwnedDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  OwnedDescriptor& operator=(OwnedDescriptor&& other) noexcept {
     reset(std::exchange(other.fd_, -1));
     return *this;
   }
-  ~FileDescriptor() { reset(); }
+  ~OwnedDescriptor() { reset(); }
 
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }

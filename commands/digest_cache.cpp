@@ -1,0 +1,116 @@
+// digests.json: {PATH: {"stamp": …, "digest": …}}. A stamp names each file's size and time in
+// nanoseconds.
+#include "commands/digest_cache.h"
+
+#include <openssl/evp.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "experiments/error.h"
+#include "worker/llama/checkpoint.h"
+
+namespace ropesweep::commands {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string stamp_of_file(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    throw_user_error("{}: {}", path.string(), std::strerror(errno));
+  }
+  return fmt::format("{} {}.{:09}", status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+/// Of a directory: of each regular file in it, in the order of names.
+std::string stamp_of(const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    return stamp_of_file(path);
+  }
+  std::vector<std::string> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+    if (entry.is_regular_file()) {
+      files.push_back(entry.path().filename().string() + " " + stamp_of_file(entry.path()));
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return fmt::format("{}", fmt::join(files, "\n"));
+}
+
+std::string file_digest(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                        &EVP_MD_CTX_free);
+  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  std::vector<char> buffer(size_t{1} << 20);
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0) {
+    EVP_DigestUpdate(context.get(), buffer.data(), static_cast<size_t>(file.gcount()));
+  }
+  if (!file.eof()) {
+    throw_user_error("{}: can't be read: {}", path.string(), std::strerror(errno));
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
+  unsigned size = 0;
+  EVP_DigestFinal_ex(context.get(), bytes.data(), &size);
+  std::string hex;
+  for (unsigned i = 0; i < size; ++i) {
+    hex += fmt::format("{:02x}", bytes[i]);
+  }
+  return hex;
+}
+
+}  // namespace
+
+DigestCache::DigestCache(fs::path directory) : file_(std::move(directory) / "digests.json") {
+  std::ifstream file(file_);
+  const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
+  if (!json.is_object()) {
+    return;
+  }
+  for (const auto& [path, entry] : json.items()) {
+    if (entry.is_object() && entry.contains("stamp") && entry["stamp"].is_string() &&
+        entry.contains("digest") && entry["digest"].is_string()) {
+      entries_[path] = {entry["stamp"], entry["digest"]};
+    }
+  }
+}
+
+std::string DigestCache::digest(const std::string& path, const fs::path& sweep_file) {
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    throw_user_error("{}: no such file or directory; {} refers to it", path, sweep_file.string());
+  }
+  const std::string stamp = stamp_of(path);
+  if (const auto found = entries_.find(path);
+      found != entries_.end() && found->second.stamp == stamp) {
+    return found->second.digest;
+  }
+  changed_ = true;
+  const std::string digest = fs::is_directory(path) ? llama::model_digest(path) : file_digest(path);
+  entries_[path] = {stamp, digest};
+  return digest;
+}
+
+void DigestCache::save() const {
+  std::error_code ignored;
+  if (!changed_ || !fs::is_directory(file_.parent_path(), ignored)) {
+    return;
+  }
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [path, entry] : entries_) {
+    json[path] = {{"stamp", entry.stamp}, {"digest", entry.digest}};
+  }
+  const fs::path beside = file_.string() + ".new";
+  std::ofstream(beside) << json.dump(1) << '\n';
+  fs::rename(beside, file_, ignored);
+}
+
+}  // namespace ropesweep::commands

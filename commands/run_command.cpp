@@ -1,0 +1,264 @@
+// ropesweep run: under mpirun one rank of a run; without it, the launcher of one on this host.
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+
+#include "commands/duration.h"
+#include "commands/options.h"
+#include "commands/sweep_inputs.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/launcher.h"
+#include "coordinator/protocol/mpi_channel.h"
+#include "coordinator/protocol/process_watch.h"
+#include "coordinator/run_status.h"
+#include "experiments/error.h"
+#include "worker/shepherd_rank.h"
+
+namespace ropesweep::commands {
+namespace {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+/// A worker gives itself up after this part of the time after which it is suspected, so that a task
+/// given to another no longer runs here.
+constexpr double kSelfStopShare = 2.0 / 3.0;
+constexpr double kHangFactor = 2;
+constexpr int kDefaultWorkers = 2;
+constexpr int kDefaultColumns = 80;
+
+struct RunOptions {
+  std::string sweep, store, device, time;
+  int workers = kDefaultWorkers;
+  int64_t threads = 0;
+  double suspicion = ReactorOptions{}.suspicion_seconds;
+  double grace = ReactorOptions{}.grace_seconds;
+  bool quiet = false;
+};
+
+bool parse(const Arguments& arguments, RunOptions& run) {
+  po::options_description options("Options");
+  auto add = options.add_options();
+  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), "the sweep file");
+  add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("workers", po::value(&run.workers)->default_value(run.workers)->value_name("N"),
+      "workers to start on this host (without mpirun)");
+  add("device", po::value(&run.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
+  add("threads", po::value(&run.threads)->default_value(0)->value_name("N"),
+      "threads a worker (0: the sweep's, or the host's cores shared out)");
+  add("time", po::value(&run.time)->value_name("T"),
+      "end after this time, e.g. 90s, 30m, 8h, 1-12:00:00 (the sweep's)");
+  add("suspicion", po::value(&run.suspicion)->default_value(run.suspicion)->value_name("SECONDS"),
+      "a worker silent for so long is taken for lost");
+  add("grace", po::value(&run.grace)->default_value(run.grace)->value_name("SECONDS"),
+      "when told to stop, workers may take so long to save");
+  po::positional_options_description positional;
+  positional.add("sweep", 1);
+  po::variables_map values;
+  if (!parse_options(arguments, "[mpirun -n N+1] ropesweep run SWEEP [options]", options,
+                     positional, values)) {
+    return false;
+  }
+  run.quiet = values["quiet"].as<bool>();
+  if (run.workers < 1) {
+    throw_user_error("--workers {}: at least one is needed", run.workers);
+  }
+  if (run.suspicion < 3) {
+    throw_user_error("--suspicion {}: at least 3 seconds, since signs of life come once a second",
+                     run.suspicion);
+  }
+  return true;
+}
+
+std::string text_of_environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? "" : text;
+}
+
+int terminal_width() {
+  if (::isatty(STDERR_FILENO) == 0) {
+    return 0;
+  }
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+                                                                           : kDefaultColumns;
+}
+
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void record_provenance(Store& store, const SweepInputs& inputs) {
+  const auto& known = store.contents().provenance.text;
+  if (!known.contains("started_at")) {
+    store.provenance("started_at", fmt::format("{:.3f}", wall_seconds()));
+  }
+  const auto note = [&](const std::string& key, const std::string& value) {
+    const auto found = known.find(key);
+    if (found == known.end() || found->second != value) {
+      store.provenance(key, value);
+    }
+  };
+  note("sweep", inputs.sweep.text);
+  note("program_version", ROPESWEEP_VERSION);
+  note("host", host_name());
+  note("device", inputs.sweep.workers.device);
+  for (const auto& [name, directory] : inputs.sweep.models) {
+    const auto digest = inputs.digests.find(directory);
+    if (digest != inputs.digests.end()) {
+      note(inputs.sweep.models.size() == 1 ? "model_digest" : "model_digest." + name,
+           digest->second);
+    }
+  }
+}
+
+CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep) {
+  CoordinatorOptions options;
+  options.reactor.crash_limit = sweep.limits.crash_limit;
+  options.reactor.suspicion_seconds = run.suspicion;
+  options.reactor.grace_seconds = run.grace;
+  const double limit =
+      run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
+  if (limit > 0) {
+    options.reactor.time_limit_seconds = limit;
+    options.reactor.save_margin_seconds = std::min(options.reactor.save_margin_seconds, limit / 10);
+  }
+  const std::string terminal = text_of_environment(kTerminalVariable);
+  options.terminal_width = terminal.empty() ? terminal_width() : std::atoi(terminal.c_str());
+  options.quiet = run.quiet;
+  return options;
+}
+
+/// Rank 0's work with the store open.
+CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run) {
+  const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+  const auto store = Store::open(inputs.store);
+  write_run_status(store->directory(),
+                   {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
+  store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
+  record_provenance(*store, inputs);
+  store->sync();
+  store->publish();
+  return coordinate(channel, *store, remaining_tasks(inputs, store->contents()),
+                    cell_ids(inputs.grid), coordinator_options(run, inputs.sweep));
+}
+
+/// Ends the whole run from rank 0: workers that nothing was said to are told to leave.
+void dismiss_workers(MpiChannel& channel) {
+  for (int rank = 1; rank < channel.size(); ++rank) {
+    channel.send(rank, Stop{false});
+  }
+  channel.finish(true, 1);
+}
+
+void print_summary(const fs::path& store) {
+  std::map<std::string, int64_t> counts;
+  for (const CellRecord& record : read_store(store).cells) {
+    ++counts[record.status];
+  }
+  for (const auto& [status, count] : counts) {
+    std::cout << fmt::format("{:>8} cells {}\n", count, status);
+  }
+  std::cout << std::flush;
+}
+
+int coordinator_rank(const RunOptions& run) {
+  const auto channel = MpiChannel::start();
+  const bool launched = !text_of_environment(kRunVariable).empty();
+  CoordinatorResult result;
+  try {
+    if (channel->size() < 2) {
+      throw_user_error(
+          "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
+    }
+    result = coordinate_store(*channel, run);
+  } catch (...) {
+    dismiss_workers(*channel);
+    throw;
+  }
+  const fs::path store =
+      run.store.empty() ? default_store(read_sweep(run.sweep)) : fs::path(run.store);
+  if (!launched) {
+    print_summary(store);
+  }
+  write_run_status(store_directory(store),
+                   {text_of_environment(kRunVariable), ::getpid(), result.exit_code});
+  if (!result.in_order) {
+    std::cout.flush();
+    spdlog::default_logger()->flush();
+    _exit(result.exit_code);  // MPI_Finalize would wait for the lost ones.
+  }
+  channel->finish(true, result.exit_code);
+  return result.exit_code;
+}
+
+int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
+  const auto channel = MpiChannel::start();
+  const Sweep sweep = read_sweep(run.sweep);
+  ShepherdOptions options;
+  options.device = run.device.empty() ? sweep.workers.device : run.device;
+  options.local_rank = environment.local_rank;
+  options.coordinator_silence_seconds = run.suspicion * kSelfStopShare;
+  options.runner_silence_seconds = run.suspicion * kHangFactor;
+  options.runner_command = {fs::read_symlink("/proc/self/exe").string(),
+                            "runner",
+                            "--device",
+                            options.device,
+                            "--shepherd-silence",
+                            fmt::format("{}", options.coordinator_silence_seconds)};
+  const int64_t wanted = run.threads > 0 ? run.threads : sweep.workers.threads;
+  options.threads = [wanted, environment](const std::string& coordinator_host) {
+    const int others = coordinator_host == host_name() ? 1 : 0;
+    return runner_threads(wanted, environment.local_size - others);
+  };
+  return run_shepherd(*channel, std::move(options));
+}
+
+/// Without mpirun: what the store has already needs no processes.
+int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
+  const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+  {
+    const auto store = Store::open(inputs.store);
+    if (remaining_tasks(inputs, store->contents()).empty()) {
+      store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
+      store->sync();
+      store->publish_if_due();
+      print_summary(inputs.store);
+      spdlog::info("nothing is to be done: {} cells have their results", inputs.grid.cells.size());
+      return completion_code(store->contents(), cell_ids(inputs.grid));
+    }
+  }
+  LaunchOptions options;
+  options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
+  options.command.insert(options.command.end(), arguments.begin(), arguments.end());
+  options.workers = run.workers;
+  options.directory = store_directory(inputs.store);
+  options.terminal_width = terminal_width();
+  const int code = launch(options);
+  if (code == 0 || code == 3 || code == 75) {
+    print_summary(inputs.store);
+  }
+  return code;
+}
+
+}  // namespace
+
+int run_command(const Arguments& arguments) {
+  RunOptions run;
+  if (!parse(arguments, run)) {
+    return 0;
+  }
+  const MpiEnvironment environment = mpi_environment();
+  if (environment.size == 0) {
+    return launch_or_finish(arguments, run);
+  }
+  exit_when_gone(::getppid(), 1);
+  return environment.rank == 0 ? coordinator_rank(run) : worker_rank(run, environment);
+}
+
+}  // namespace ropesweep::commands

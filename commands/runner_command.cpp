@@ -1,0 +1,48 @@
+// ropesweep runner: the child process of a shepherd that owns the device. Not for people.
+#include <fcntl.h>
+
+#include <memory>
+
+#include "commands/options.h"
+#include "experiments/error.h"
+#include "worker/runner.h"
+
+namespace ropesweep::commands {
+
+namespace po = boost::program_options;
+
+int runner_command(const Arguments& arguments) {
+  int socket = -1, parent = -1, threads = 1;
+  double shepherd_silence = RunnerOptions{}.shepherd_silence_seconds;
+  std::string device;
+  po::options_description options("Options");
+  auto add = options.add_options();
+  add("socket", po::value(&socket)->required(), "the inherited socket of the shepherd");
+  add("parent", po::value(&parent)->required(), "the shepherd's process");
+  add("device", po::value(&device)->default_value("auto"), "cpu | cuda | cuda:N | auto");
+  add("threads", po::value(&threads)->default_value(1), "threads to compute with");
+  add("shepherd-silence", po::value(&shepherd_silence)->default_value(shepherd_silence),
+      "seconds after which a silent shepherd is taken for stopped");
+  po::variables_map values;
+  if (!parse_options(arguments, "ropesweep runner (started by a shepherd)", options, {}, values)) {
+    return 0;
+  }
+  die_with_parent(parent);
+  if (::fcntl(socket, F_SETFD, FD_CLOEXEC) != 0) {
+    throw_user_error("--socket {}: no such descriptor; shepherds start runners, people don't",
+                     socket);
+  }
+  // Made with the first task, so that a device that isn't there fails that task with its message.
+  std::unique_ptr<tasks::TaskRunner> runner;
+  const RunTask run_task = [&](const Task& task, const tasks::TaskContext& context) {
+    if (!runner) {
+      runner = std::make_unique<tasks::TaskRunner>(device, threads);
+    }
+    return runner->run(task, context);
+  };
+  RunnerOptions runner_options;
+  runner_options.shepherd_silence_seconds = shepherd_silence;
+  return serve_tasks(OwnedDescriptor(socket), run_task, runner_options);
+}
+
+}  // namespace ropesweep::commands

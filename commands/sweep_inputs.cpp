@@ -1,0 +1,82 @@
+// Reading: sweep → digests → geometries → grid → tasks.
+#include "commands/sweep_inputs.h"
+
+#include "commands/digest_cache.h"
+#include "storage/store.h"
+#include "worker/llama/config.h"
+
+namespace ropesweep::commands {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelGeometry geometry_of(const fs::path& model) {
+  const llama::Config config = llama::read_config(model);
+  ModelGeometry geometry;
+  geometry.layers = config.layers;
+  geometry.width = config.width;
+  geometry.heads = config.heads;
+  geometry.kv_heads = config.kv_heads;
+  geometry.head_dim = config.head_dim;
+  geometry.hidden = config.hidden;
+  geometry.vocabulary = config.vocabulary;
+  return geometry;
+}
+
+bool is_settled(const std::string& status) {
+  return status == "finished" || status == "diverged" || status == "failed" || status == "skipped";
+}
+
+}  // namespace
+
+fs::path default_store(const Sweep& sweep) {
+  return sweep.file.parent_path() / (sweep.name + ".h5");
+}
+
+SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
+                              const std::string& device) {
+  SweepInputs inputs;
+  inputs.sweep = read_sweep(sweep_file);
+  if (!device.empty()) {
+    inputs.sweep.workers.device = device;
+  }
+  inputs.store = store.empty() ? default_store(inputs.sweep) : fs::absolute(store);
+  for (const auto& [name, directory] : inputs.sweep.models) {
+    inputs.geometries[name] = geometry_of(directory);
+  }
+  DigestCache cache(store_directory(inputs.store));
+  for (const std::string& path : referenced_paths(inputs.sweep)) {
+    inputs.digests[path] = cache.digest(path, sweep_file);
+  }
+  cache.save();
+  inputs.grid = expand(inputs.sweep, inputs.digests);
+  return inputs;
+}
+
+std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {
+  std::vector<std::string> settled;
+  for (const CellRecord& record : contents.cells) {
+    if (is_settled(record.status)) {
+      settled.push_back(record.cell.id);
+    }
+  }
+  // One that failed stays a task: the coordinator skips what needs it, with the reason.
+  for (const FineTuneRecord& record : contents.fine_tunes) {
+    if (record.status == "finished") {
+      settled.push_back(record.fine_tune.id);
+    }
+  }
+  return make_tasks(inputs.sweep, inputs.grid, inputs.digests, inputs.geometries, settled,
+                    store_directory(inputs.store).string());
+}
+
+std::vector<std::string> cell_ids(const Grid& grid) {
+  std::vector<std::string> ids;
+  ids.reserve(grid.cells.size());
+  for (const Cell& cell : grid.cells) {
+    ids.push_back(cell.id);
+  }
+  return ids;
+}
+
+}  // namespace ropesweep::commands

@@ -1,0 +1,36 @@
+// All that a sweep file stands for, read: digests of what it refers to, geometries, grid, and the
+// tasks that a store still lacks. Shared by plan, run and submit.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/task.h"
+#include "storage/results.h"
+
+namespace ropesweep::commands {
+
+struct SweepInputs {
+  Sweep sweep;
+  std::filesystem::path store;  ///< NAME.h5
+  Digests digests;
+  Geometries geometries;
+  Grid grid;
+};
+
+/// `store` empty: NAME.h5 beside the sweep file. `device` not empty: instead of the sweep's.
+/// Digests are taken from NAME.d/digests.json where size and time of change of a file are as they
+/// were. Errors: user errors for the sweep and for everything that it refers to.
+SweepInputs read_sweep_inputs(const std::filesystem::path& sweep_file,
+                              const std::filesystem::path& store, const std::string& device = "");
+
+/// NAME.h5 beside the sweep file.
+std::filesystem::path default_store(const Sweep& sweep);
+
+/// The tasks that remain: cells without a settled result and the fine-tunes that they need.
+std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
+
+std::vector<std::string> cell_ids(const Grid& grid);
+
+}  // namespace ropesweep::commands
