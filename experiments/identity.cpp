@@ -43,7 +43,7 @@ DatasetSettings validation_data(const Sweep& sweep, const RecipeSettings& recipe
 }
 
 bool is_perplexity_kind(const std::string& kind) {
-  return kind == "text" || kind == "synthetic-wiki";
+  return kind == "text" || kind == "synthetic-wiki" || kind == "synthetic-mix";
 }
 
 nlohmann::json data_identity(const DatasetSettings& dataset, const Digests& digests) {

@@ -22,7 +22,8 @@ EffectiveScheme effective_scheme(const std::string& scheme, double scale);
 DatasetSettings training_data(const Sweep& sweep, const RecipeSettings& recipe);
 DatasetSettings validation_data(const Sweep& sweep, const RecipeSettings& recipe);
 
-/// True for kinds measured by perplexity (text, synthetic-wiki), false for generated answers.
+/// True for kinds measured by perplexity (text, synthetic-wiki, synthetic-mix), false for generated
+/// answers.
 bool is_perplexity_kind(const std::string& kind);
 
 /// What the data are: kind, the file's digest or the builder's seed, which records.

@@ -13,7 +13,7 @@ namespace ropesweep {
 /// A data set and how it is measured: one value of the axis `dataset`.
 struct DatasetSettings {
   std::string name;
-  /// text: perplexity over documents of a file. synthetic-wiki: perplexity over generated
+  /// text: perplexity over documents of a file. synthetic-wiki, synthetic-mix: over generated
   /// documents. lines, passkey: retrieval (read from `path`, or built for each context length from
   /// `data_seed`). wikiqa: questions by presence accuracy (read from `path`, or built on
   /// synthetic-wiki documents).

@@ -41,8 +41,8 @@ void read_dataset(SweepSection& section, DatasetSettings& dataset) {
 }  // namespace
 
 const std::vector<std::string>& dataset_kinds() {
-  static const std::vector<std::string> kinds = {"text", "synthetic-wiki", "lines", "passkey",
-                                                 "wikiqa"};
+  static const std::vector<std::string> kinds = {"text",  "synthetic-wiki", "synthetic-mix",
+                                                 "lines", "passkey",        "wikiqa"};
   return kinds;
 }
 

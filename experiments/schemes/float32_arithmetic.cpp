@@ -105,8 +105,9 @@ float exp_of(FloatPair x) {
   return std::ldexp(sum.high + sum.low, static_cast<int>(turns));
 }
 
-/// Elements that go through SLEEF at a time: two vectors of the widest kind that PyTorch would use.
-int64_t vector_chunk() {
+}  // namespace
+
+int64_t float32_chunk() {
 #if defined(__x86_64__)
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -116,13 +117,11 @@ int64_t vector_chunk() {
 #endif
 }
 
-}  // namespace
-
 float sleef_powf(float x, float y) { return exp_of(multiply(log_pair(x), y)); }
 
-std::vector<float> float32_wavelengths(int64_t dim, float base) {
+std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk) {
   const int64_t pairs = dim / 2;
-  const int64_t vectorised = pairs - pairs % vector_chunk();
+  const int64_t vectorised = pairs - pairs % chunk;
   std::vector<float> wavelengths;
   for (int64_t i = 0; i < pairs; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(dim);

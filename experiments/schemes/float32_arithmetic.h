@@ -10,8 +10,13 @@
 
 namespace ropesweep::schemes {
 
-/// `base ** (torch.arange(0, dim, 2) / dim)` in float32, [dim / 2].
-std::vector<float> float32_wavelengths(int64_t dim, float base);
+/// Elements that PyTorch's loops take at a time on this machine: two vectors of the widest kind
+/// that it uses (AVX-512: 32, AVX2: 16, NEON: 8).
+int64_t float32_chunk();
+
+/// `base ** (torch.arange(0, dim, 2) / dim)` in float32, [dim / 2], as a machine with this chunk
+/// does it.
+std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk = float32_chunk());
 
 /// `1.0 / float32_wavelengths(dim, base)`: the inverse frequencies of transformers' default type.
 std::vector<float> float32_frequencies(int64_t dim, float base);
