@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes experiments/tiny/model, the demonstration's checkpoint: generated text → three stages of training
-# (experiments/sweeps/pretrain-tiny.toml) → export. The result is committed; run this only to remake it.
+# Makes experiments/tiny/model, the demonstration's checkpoint: three stages of training on generated
+# text (experiments/sweeps/pretrain-tiny.toml), then the export. The result is committed; run this only
+# to make it anew.
 # Safe to run again: it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,15 +13,9 @@ ropesweep=build/release/ropesweep
 work=build/tiny
 mkdir -p "$work"
 
-# A stage's documents are about as long as its window, so that most questions follow what they ask for.
-for length in 64 128 256; do
-  text=$work/training-$length.jsonl
-  [ -f "$text" ] || "$ropesweep" data synthetic-mix --model experiments/tiny --seed "$length" \
-    --tokens "$length" --samples 40000 --output "$text"
-done
-
 store=$work/pretrain-tiny.h5
-"$ropesweep" run experiments/sweeps/pretrain-tiny.toml --store "$store"
+# One worker with all threads: the stages are a chain.
+"$ropesweep" run experiments/sweeps/pretrain-tiny.toml --store "$store" --workers 1
 "$ropesweep" query "$store" --where "metric = 'ppl_token'" --pivot recipe,context_length,value
 last=$("$ropesweep" query "$store" --table fine_tunes --where "recipe = 'length-256'" \
   --select id --format csv | tail -n 1)
