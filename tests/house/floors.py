@@ -22,7 +22,7 @@ OUTSIDE_HEADERS = {
     r"mpi\.h|mpi/.*": ["coordinator/protocol"],
     r"hdf5(_hl)?\.h|H5.*\.h|hdf5/.*": ["storage"],
     r"(cuda|cublas|cudnn|nccl|nvrtc|cooperative_groups).*": ["worker/backend/cuda"],
-    r"boost/program_options.*": ["commands", "ropesweep.cpp"],
+    r"boost/program_options.*": ["commands", "ropesweep.cpp", "benchmarks"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
