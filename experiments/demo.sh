@@ -26,18 +26,9 @@ store=build/demo/$sweep.h5
 "$ropesweep" run "experiments/sweeps/$sweep.toml" --store "$store" --workers 2
 
 echo
-echo "Perplexity by scheme and context length, after each recipe:"
-for recipe in zero-shot $("$ropesweep" query "$store" --table fine_tunes --select recipe --format csv |
-  tail -n +2 | sort -u); do
-  echo
-  echo "$recipe"
-  "$ropesweep" query "$store" --where "metric = 'ppl_token' and recipe = '$recipe'" \
-    --pivot scheme,context_length,value
-done
-echo
-echo "Passkeys found, by scheme and context length (all recipes and samples in the report):"
-"$ropesweep" query "$store" --where "dataset = 'passkey' and recipe = 'zero-shot' and metric = 'accuracy'" \
-  --pivot scheme,context_length,value
+echo "One question to the store, by query: what does a short fine-tuning bring at each length?"
+"$ropesweep" query "$store" --where "metric = 'ppl_token' and scheme = 'linear'" \
+  --pivot recipe,context_length,value
 
 "$ropesweep" report "$store" --output build/demo/report.html
 echo
