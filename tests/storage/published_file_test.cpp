@@ -1,0 +1,153 @@
+// NAME.h5 as others read it: the contract's columns, h5py and pandas in two lines, in the middle of
+// a run.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <functional>
+
+#include "storage/handle.h"
+#include "storage/snapshot.h"
+#include "tests/storage/sample_store.h"
+
+namespace ropesweep {
+namespace {
+
+using testing::fill;
+using testing::TemporaryDirectory;
+
+/// Standard output and error of a shell command, and its status.
+std::pair<std::string, int> output_of(const std::string& command) {
+  std::string text;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 4096> buffer;
+  while (pipe != nullptr) {
+    const size_t count = fread(buffer.data(), 1, buffer.size(), pipe);
+    if (count == 0) break;
+    text.append(buffer.data(), count);
+  }
+  return {text, pclose(pipe)};
+}
+
+TEST(PublishedFile, IsReadByPandasInTwoLinesInTheMiddleOfARun) {
+  if (output_of("/usr/bin/python3 -c 'import h5py, pandas'").second != 0) {
+    GTEST_SKIP() << "h5py and pandas are not installed";
+  }
+  const TemporaryDirectory directory;
+  const auto file = directory / "s.h5";
+  const auto store = Store::open(file);
+  fill(*store);
+  store->publish();
+  const std::string script =
+      "import h5py, pandas; f = h5py.File('" + file.string() + "')\n" +
+      "t = pandas.DataFrame({k: f['cells'][k][:] for k in f['cells']})\n"
+      "t = t.set_index([t.id.str.decode('utf-8'), t.metric.str.decode('utf-8')])\n"
+      "print(len(t), t.loc[('c0', 'accuracy')].value, t.loc[('c2', 'ppl_token')]['count'],"
+      " t.loc[('c3', '')].status, f['cells/hits'].dtype, f['cells/value'].dtype,"
+      " h5py.check_string_dtype(f['cells/id'].dtype).encoding)\n"
+      "print(list(f['curves/f0/training_loss'][:]), f.attrs['schema_version'],"
+      " f.attrs['sweep'].strip(), f.attrs['completed'])";
+  const auto [text, status] = output_of("/usr/bin/python3 -c \"" + script + "\"");
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(text,
+            "6 0.75 2 b'pending' int64 float64 utf-8\n[4.5, 3.0, 2.25] 1 name = \"test\" 0\n");
+}
+
+/// Names of the links of a group, in the file's order.
+std::vector<std::string> members(hid_t file, const char* group_name) {
+  const Hdf5Group group(H5Gopen2(file, group_name, H5P_DEFAULT), group_name);
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* data) -> herr_t {
+    static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+    return 0;
+  };
+  H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, add, &names);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> sorted(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(PublishedFile, HasExactlyTheContractsColumns) {
+  const TemporaryDirectory directory;
+  const auto file = directory / "s.h5";
+  const auto store = Store::open(file);
+  fill(*store);
+  store->publish();
+  const Hdf5File h5(H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "open");
+  EXPECT_EQ(members(h5, "/cells"),
+            sorted({"id",         "model",          "recipe",       "scheme",  "train_scale",
+                    "eval_scale", "context_length", "dataset",      "seed",    "metric",
+                    "value",      "standard_error", "count",        "sum_nll", "tokens",
+                    "hits",       "status",         "failure_kind", "failure", "attempts",
+                    "seconds",    "fine_tune",      "device",       "type",    "finished_at"}));
+  EXPECT_EQ(members(h5, "/fine_tunes"),
+            sorted({"id", "parent", "model", "recipe", "scheme", "train_scale", "seed", "status",
+                    "failure_kind", "failure", "steps", "tokens", "training_loss",
+                    "validation_loss", "attempts", "seconds", "device", "type"}));
+  EXPECT_EQ(members(h5, "/attempts"),
+            sorted({"task", "kind", "number", "worker", "host", "device", "status", "failure_kind",
+                    "failure", "started_at", "seconds"}));
+  EXPECT_EQ(members(h5, "/curves/f0"),
+            sorted({"step", "training_loss", "validation_loss", "learning_rate", "gradient_norm"}));
+}
+
+TEST(PublishedFile, KeepsSamplesAndOddTexts) {
+  const TemporaryDirectory directory;
+  StoreContents contents;
+  CellRecord record;
+  record.cell = testing::make_cell("c0", "π-scheme", 256);
+  record.status = "finished";
+  record.outcome = testing::make_cell_outcome("c0");
+  record.outcome.samples = {{0, "line\nwith \"quotes\" and ünïcode", "42", true, "0.35"},
+                            {1, std::string("nul\0here", 8), "", false, "end"}};
+  contents.cells = {record};
+  write_snapshot(directory / "s.h5", contents, {});
+  const StoreContents back = read_snapshot(directory / "s.h5");
+  EXPECT_EQ(back.cells.at(0).cell.scheme, "π-scheme");
+  const auto& samples = back.cells.at(0).outcome.samples;
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(samples[0].text, record.outcome.samples[0].text);
+  EXPECT_TRUE(samples[0].hit);
+  EXPECT_EQ(samples[1].text, "nul here") << "HDF5 text ends at a NUL";
+}
+
+TEST(PublishedFile, OfANewerSchemaIsRefused) {
+  const TemporaryDirectory directory;
+  const auto file = directory / "s.h5";
+  write_snapshot(file, {}, {});
+  {
+    const Hdf5File h5(H5Fopen(file.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), "open");
+    const Hdf5Attribute version(H5Aopen(h5, "schema_version", H5P_DEFAULT), "open");
+    const int64_t newer = 999;
+    hdf5_check(H5Awrite(version, H5T_NATIVE_INT64, &newer), "write");
+  }
+  for (const auto& open : {std::function<void()>([&] { read_store(file); }),
+                           std::function<void()>([&] { Store::open(file); })}) {
+    try {
+      open();
+      FAIL() << "a newer schema was read";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), FailureKind::user);
+      EXPECT_NE(std::string(error.what()).find("schema version 999"), std::string::npos);
+    }
+  }
+}
+
+TEST(PublishedFile, IsListedByH5dump) {
+  if (output_of("h5dump --version").second != 0) GTEST_SKIP() << "h5dump is not installed";
+  const TemporaryDirectory directory;
+  const auto store = Store::open(directory / "s.h5");
+  fill(*store);
+  store->publish();
+  const auto [text, status] = output_of("h5dump -d /cells/scheme " + (directory / "s.h5").string());
+  EXPECT_EQ(status, 0);
+  EXPECT_NE(text.find("\"yarn\""), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace ropesweep
