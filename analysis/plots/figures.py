@@ -130,7 +130,7 @@ def by_length(panel, palette, schemes, name):
             low, high = points["value"] - reach, points["value"] + reach
             if is_log:
                 low = low.clip(lower=values.min() / 4)
-            axes.fill_between(points["context_length"], low, high, color=colour, alpha=0.10,
+            axes.fill_between(points["context_length"], low, high, color=colour, alpha=0.08,
                               linewidth=0)
             ends.append((scheme, points["value"].iloc[-1], colour))
         axes.set_xscale("log", base=2)

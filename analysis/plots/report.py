@@ -31,10 +31,14 @@ def number(value):
 
 
 def figure_text(row, metric):
+    """The value to the digits that its error leaves it."""
     if higher_is_better(metric):
         value, error = f"{100 * row.value:.1f} %", f"{100 * row.error:.1f}"
-    else:
+    elif math.isnan(row.error) or row.error <= 0 or row.value >= 10000:
         value, error = number(row.value), f"{row.error:.2g}"
+    else:
+        digits = min(max(1 - math.floor(math.log10(row.error)), 0), 6)
+        value, error = f"{row.value:.{digits}f}", f"{row.error:.{digits}f}"
     if math.isnan(row.error):
         return value
     return f'{value}<span class="error">± {error}</span>'
@@ -139,7 +143,7 @@ def dataset_sections(panels, palette, schemes):
                 if not p.is_main and (p.recipe, p.scale) == (main.recipe, main.scale)
             ]
             if others:
-                out.append(f"<details><summary>{len(others)} further metrics</summary>")
+                out.append(f"<details><summary>{len(others)} further {'metric' if len(others) == 1 else 'metrics'}</summary>")
                 for panel in others:
                     heading = figures.axis_title(panel.metric, False)
                     out.append(f"<h3>{escape(heading)}</h3>{panel_table(panel, palette, schemes)}")
@@ -262,11 +266,11 @@ def make_page(path):
 <p class=muted>{len(schemes)} position-encoding schemes on {escape(models)}{f", started {escape(started)}" if started else ""}</p>
 <nav>{nav}</nav></header>
 {cards(store)}
-<p class=note>Bands and ± : bands are 95 % intervals, ± is one standard error, over the documents or samples of
+<p class=note>Bands are 95 % intervals and ± is one standard error, over the documents or samples of
 a data set; seeds are averaged. Tinted figures are the best of their column, or not distinguishable from it;
 where no figure can be told from another, none is tinted. Schemes share their samples, so overlapping intervals
 are a careful test: a difference may exist that they do not show.</p>
-{dataset_sections(panels, palette, schemes) if panels else "<p>No cell has a result yet.</p>"}
+{dataset_sections(panels, palette, schemes) or "<p>No cell has a result yet.</p>"}
 {training_section(store, palette)}
 {failures_section(store)}
 {provenance_section(store)}
