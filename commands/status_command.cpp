@@ -18,16 +18,26 @@ double seconds_since_epoch() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-/// Prints until no run is going on.
+/// Prints each second until no run is going on. The store is read again for a small share of the
+/// time only: the run needs the processor more.
 void watch(const std::filesystem::path& store) {
+  constexpr double kReadingShare = 0.05;
   const bool terminal = isatty(STDOUT_FILENO) != 0;
+  StoreContents contents;
+  double next_reading = 0;
   for (;;) {
-    const StoreStatus status = make_status(read_store(store), store_directory(store));
+    const bool running = lock_holder(store_directory(store)).has_value();
+    const double before = seconds_since_epoch();
+    if (before >= next_reading || !running) {
+      contents = read_store(store);
+      const double after = seconds_since_epoch();
+      next_reading = after + (after - before) / kReadingShare;
+    }
     std::ostringstream text;
-    print_status(text, status, seconds_since_epoch());
+    print_status(text, make_status(contents, store_directory(store)), seconds_since_epoch());
     if (terminal) std::cout << "\033[H\033[J";  // home, clear below: no flicker
     std::cout << text.str() << (terminal ? "" : "\n") << std::flush;
-    if (!status.holder) return;
+    if (!running) return;
     std::this_thread::sleep_for(std::chrono::seconds(1));
   }
 }
