@@ -26,9 +26,12 @@ using backend::Dtype;
 using backend::Shape;
 using backend::Tensor;
 
-// Without a backward pass the MLP runs over this many rows at a time: its wide activations stay in
-// cache and a long pass needs little memory. A row's result does not depend on it.
+// Without a backward pass the MLP runs over this many rows at a time, so that a long pass needs
+// little memory. Fewer would pay more for packing the weights, which a product does each time.
 constexpr int64_t mlp_slice_rows = 4096;
+// A backend may sum a handful of rows in another order. Longer passes never cut off so few, or a
+// row's bits would depend on how many follow.
+constexpr int64_t least_rows = 32;
 // Bytes of f32 logits that exist at a time when only losses are asked for.
 constexpr int64_t loss_logits_bytes = int64_t{64} << 20;
 
@@ -182,9 +185,10 @@ Tensor Model::infer_layers(const Pass& pass) {
       AttentionActivations a;
       attention_block(layer, pass, residual, a);
     }
-    for (int64_t first = 0; first < pass.rows(); first += mlp_slice_rows) {
+    for (int64_t first = 0, count = 0; first < pass.rows(); first += count) {
+      const int64_t left = pass.rows() - first;
+      count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      const int64_t count = std::min(mlp_slice_rows, pass.rows() - first);
       mlp_block(layer, pass, residual.rows(first, count), a);
     }
   }
@@ -221,28 +225,37 @@ std::vector<float> Model::token_losses(std::span<const int32_t> ids,
   for (size_t row = 0; row < targets.size(); ++row) {
     if (targets[row] >= 0) scored.push_back(static_cast<int32_t>(row));
   }
-  std::vector<float> losses(targets.size(), 0.0F), nll;
+  std::vector<float> losses(targets.size(), 0.0F);
   const auto most = static_cast<size_t>(head_rows(loss_logits_bytes));
   for (size_t first = 0; first < scored.size(); first += most) {
-    const std::span<const int32_t> rows =
-        std::span(scored).subspan(first, std::min(most, scored.size() - first));
-    std::vector<int32_t> chunk_targets;
-    for (const int32_t row : rows) chunk_targets.push_back(targets[static_cast<size_t>(row)]);
-    const auto count = static_cast<int64_t>(rows.size());
-    Tensor chunk = residual.rows(rows.front(), 1);
-    if (rows.back() - rows.front() + 1 == count) {
-      chunk = residual.rows(rows.front(), count);
-    } else {  // a gather is an embedding of rows
-      chunk = new_rows(count, config_.width);
-      backend_.embedding(chunk, residual, upload_ids(rows));
-    }
-    const Tensor losses_of_chunk = new_f32({count});
-    backend_.cross_entropy(losses_of_chunk, output_logits(chunk), upload_ids(chunk_targets));
-    nll.resize(rows.size());
-    backend_.download(nll.data(), losses_of_chunk);
-    for (size_t i = 0; i < rows.size(); ++i) losses[static_cast<size_t>(rows[i])] = nll[i];
+    const auto rows = std::span(scored).subspan(first, std::min(most, scored.size() - first));
+    score_rows(residual, rows, targets, losses);
   }
   return losses;
+}
+
+/// losses[row] for some rows of a pass; `targets` and `losses` are those of all rows.
+void Model::score_rows(const Tensor& residual, std::span<const int32_t> rows,
+                       std::span<const int32_t> targets, std::span<float> losses) {
+  std::vector<int32_t> gathered(rows.begin(), rows.end()), chunk_targets;
+  for (const int32_t row : rows) chunk_targets.push_back(targets[static_cast<size_t>(row)]);
+  if (gathered.size() < static_cast<size_t>(least_rows)) {
+    gathered.resize(static_cast<size_t>(least_rows), gathered.back());
+    chunk_targets.resize(gathered.size(), -1);
+  }
+  const auto count = static_cast<int64_t>(gathered.size());
+  Tensor chunk;
+  if (rows.size() == gathered.size() && rows.back() - rows.front() + 1 == count) {
+    chunk = residual.rows(rows.front(), count);
+  } else {  // a gather is an embedding of rows
+    chunk = new_rows(count, config_.width);
+    backend_.embedding(chunk, residual, upload_ids(gathered));
+  }
+  const Tensor nll = new_f32({count});
+  backend_.cross_entropy(nll, output_logits(chunk), upload_ids(chunk_targets));
+  std::vector<float> values(gathered.size());
+  backend_.download(values.data(), nll);
+  for (size_t i = 0; i < rows.size(); ++i) losses[static_cast<size_t>(rows[i])] = values[i];
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> ids, int64_t batch) {

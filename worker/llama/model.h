@@ -66,6 +66,8 @@ class Model {
   backend::Tensor mlp_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
                             MlpActivations& a);
   backend::Tensor infer_layers(const Pass& pass);
+  void score_rows(const backend::Tensor& residual, std::span<const int32_t> rows,
+                  std::span<const int32_t> targets, std::span<float> losses);
   backend::Tensor output_logits(const backend::Tensor& residual);
   int64_t head_rows(int64_t budget) const;
 

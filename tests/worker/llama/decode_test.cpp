@@ -44,25 +44,6 @@ TEST_P(Decode, AStaticSchemesTokensEqualOnePassAtEveryPosition) {
   EXPECT_EQ(cache.length, 150);
 }
 
-// Past the original length (256) every token changes the rotation of all keys before it.
-TEST_P(Decode, ADynamicSchemesTokensEqualAPassOfTheCurrentLength) {
-  test_.use("dynamic-ntk", 2);
-  const std::vector<int32_t> ids = token_ids(300, 12);
-  KvCache cache = new_cache(300);
-  for (size_t i = 0; i < ids.size();) {
-    const size_t count = i == 0 ? 250 : 1;
-    const std::vector<float> last = test_.model->extend(cache, std::span(ids).subspan(i, count));
-    i += count;
-    if (i % 10 != 0) continue;
-    const std::vector<float> pass = test_.model->logits(std::span(ids).first(i), 1);
-    EXPECT_LT(relative_difference(
-                  last, row_of(pass, static_cast<int64_t>(i) - 1, test_.config.vocabulary)),
-              tolerance())
-        << "length " << i;
-  }
-  EXPECT_FALSE(cache.rotated);
-}
-
 INSTANTIATE_TEST_SUITE_P(ShapesAndTypes, Decode,
                          testing::Combine(testing::ValuesIn(shapes),
                                           testing::Values(Dtype::f32, Dtype::bf16)),
@@ -70,6 +51,29 @@ INSTANTIATE_TEST_SUITE_P(ShapesAndTypes, Decode,
                            return std::string(std::get<0>(parameters.param)) + "_" +
                                   backend::name_of(std::get<1>(parameters.param));
                          });
+
+// Past the original length (256) every token changes the rotation of all keys before it. With one
+// layer, keys and values depend on their tokens alone, so a pass of the current length must give
+// the same; deeper models differ by design: what earlier tokens saw was rotated for a shorter
+// length.
+TEST(KvCache, ADynamicSchemesKeysAreRotatedForTheCurrentLength) {
+  TestModel test("types/f32");
+  ASSERT_EQ(test.config.layers, 1);
+  test.use("dynamic-ntk", 2);
+  const std::vector<int32_t> ids = token_ids(300, 12, test.config.vocabulary);
+  KvCache cache(*test.backend, test.config, Dtype::f32, 300);
+  for (size_t i = 0; i < ids.size();) {
+    const size_t count = i == 0 ? 250 : 1;
+    const std::vector<float> last = test.model->extend(cache, std::span(ids).subspan(i, count));
+    i += count;
+    const std::vector<float> pass = test.model->logits(std::span(ids).first(i), 1);
+    EXPECT_LT(relative_difference(
+                  last, row_of(pass, static_cast<int64_t>(i) - 1, test.config.vocabulary)),
+              1e-5)
+        << "length " << i;
+  }
+  EXPECT_FALSE(cache.rotated);
+}
 
 TEST(KvCache, ASharedPrefixStaysAfterTruncation) {
   TestModel test("grouped_tied");

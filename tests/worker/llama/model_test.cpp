@@ -50,7 +50,8 @@ TEST_P(ModelOfType, ThreadsChangeNoBit) {
   }
 }
 
-// Lengths on both sides of the tiles' borders: what fused truncated perplexity rests on.
+// Lengths on both sides of the tiles' borders: what fused truncated perplexity rests on. (Fewer
+// than a dozen rows go through other kernels, those of decoding.)
 TEST_P(ModelOfType, LossesOfAPrefixAreItsOwnToTheBit) {
   for (const char* shape : shapes) {
     TestModel test(shape, GetParam(), 2);
@@ -59,12 +60,24 @@ TEST_P(ModelOfType, LossesOfAPrefixAreItsOwnToTheBit) {
     const std::vector<int32_t> targets = next_tokens(ids, 1100);
     const std::vector<float> whole = test.model->token_losses(ids, targets, 1);
     for (const size_t length :
-         {1U, 2U, 31U, 33U, 64U, 127U, 128U, 129U, 511U, 513U, 1024U, 1025U}) {
+         {12U, 31U, 33U, 64U, 127U, 128U, 129U, 257U, 511U, 513U, 1024U, 1025U}) {
       const std::vector<float> part = test.model->token_losses(std::span(ids).first(length),
                                                                std::span(targets).first(length), 1);
       const std::vector<float> want(whole.begin(), whole.begin() + static_cast<long>(length));
       EXPECT_EQ(part, want) << shape << " at " << length;
     }
+  }
+}
+
+TEST_P(ModelOfType, AFewScoredRowsHaveTheBitsOfMany) {
+  TestModel test("grouped_tied", GetParam());
+  const std::vector<int32_t> ids = token_ids(200, 7);
+  const std::vector<int32_t> targets = next_tokens(ids, 200);
+  const std::vector<float> all = test.model->token_losses(ids, targets, 1);
+  for (const size_t row : {0U, 77U, 198U}) {
+    std::vector<int32_t> one(ids.size(), -1);
+    one[row] = targets[row];
+    EXPECT_EQ(test.model->token_losses(ids, one, 1)[row], all[row]) << row;
   }
 }
 
