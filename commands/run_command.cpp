@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
-#include <map>
 
+#include "analysis/summary.h"
 #include "commands/duration.h"
 #include "commands/options.h"
 #include "commands/sweep_inputs.h"
@@ -156,14 +156,8 @@ void dismiss_workers(MpiChannel& channel) {
   channel.finish(true, 1);
 }
 
-void print_summary(const fs::path& store) {
-  std::map<std::string, int64_t> counts;
-  for (const CellRecord& record : read_store(store).cells) {
-    ++counts[record.status];
-  }
-  for (const auto& [status, count] : counts) {
-    std::cout << fmt::format("{:>8} cells {}\n", count, status);
-  }
+void print_tables(const fs::path& store) {
+  print_summary(std::cout, read_store(store));
   std::cout << std::flush;
 }
 
@@ -184,7 +178,7 @@ int coordinator_rank(const RunOptions& run) {
   const fs::path store =
       run.store.empty() ? default_store(read_sweep(run.sweep)) : fs::path(run.store);
   if (!launched) {
-    print_summary(store);
+    print_tables(store);
   }
   write_run_status(store_directory(store),
                    {text_of_environment(kRunVariable), ::getpid(), result.exit_code});
@@ -228,7 +222,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
       store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
       store->sync();
       store->publish_if_due();
-      print_summary(inputs.store);
+      print_tables(inputs.store);
       spdlog::info("nothing is to be done: {} cells have their results", inputs.grid.cells.size());
       return completion_code(store->contents(), cell_ids(inputs.grid));
     }
@@ -241,7 +235,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
   options.terminal_width = terminal_width();
   const int code = launch(options);
   if (code == 0 || code == 3 || code == 75) {
-    print_summary(inputs.store);
+    print_tables(inputs.store);
   }
   return code;
 }

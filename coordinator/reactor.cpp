@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "coordinator/simulation.h"
+
 namespace ropesweep {
 namespace {
 
@@ -15,28 +17,6 @@ constexpr double kAskAgainSeconds = 5;
 constexpr double kSyncRetrySeconds = 5;
 constexpr double kSyncGiveUpSeconds = 60;
 
-std::vector<ScheduledTask> scheduled(const std::vector<Task>& tasks, const CostModel& costs) {
-  std::unordered_map<std::string, TaskIndex> index;
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    index.emplace(tasks[i].id, static_cast<TaskIndex>(i));
-  }
-  std::vector<ScheduledTask> result;
-  result.reserve(tasks.size());
-  for (const Task& task : tasks) {
-    ScheduledTask entry;
-    entry.seconds = costs.seconds(task);
-    entry.can_save = task.kind == TaskKind::fine_tune;
-    entry.weights_key = task.weights_key;
-    for (const std::string& need : task.needs) {
-      if (const auto found = index.find(need); found != index.end()) {
-        entry.needs.push_back(found->second);  // What isn't a task is finished already.
-      }
-    }
-    result.push_back(std::move(entry));
-  }
-  return result;
-}
-
 }  // namespace
 
 Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
@@ -45,7 +25,7 @@ Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, 
       tasks_(std::move(tasks)),
       store_(store),
       channel_(channel),
-      scheduler_(scheduled(tasks_, costs_)),
+      scheduler_(scheduled_tasks(tasks_, costs_)),
       last_attempt_(tasks_.size()),
       crashes_(tasks_.size()),
       nobody_since_(now) {

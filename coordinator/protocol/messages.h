@@ -25,18 +25,21 @@ struct Hello {
   int64_t pid = 0;
   int64_t local_rank = 0;
 };
+/// Idle; the weights_key its runner holds.
 struct RequestWork {
   std::string loaded_weights;
-};  ///< idle; the weights_key its runner holds
+};
+/// Attempt empty: idle.
 struct Heartbeat {
   AttemptId attempt;
   double fraction = 0;
   std::string what;
-};  ///< attempt empty: idle
+};
+/// Finished, diverged or failed.
 struct Done {
   AttemptId attempt;
   Outcome outcome;
-};  ///< finished, diverged or failed
+};
 struct Goodbye {
   std::string reason;
 };
@@ -46,24 +49,28 @@ struct Assign {
   AttemptId attempt;
   Task task;
 };
+/// Nothing now: ask again.
 struct Wait {
   double seconds = 1;
-};  ///< nothing now: ask again
+};
+/// The result is durable.
 struct Acknowledge {
   AttemptId attempt;
-};  ///< the result is durable
+};
 /// Heartbeat the other way; who coordinates, so that a worker on the same host can watch the
 /// process itself.
 struct CoordinatorAlive {
   std::string host;
   int64_t pid = 0;
 };
+/// Stale: end it, its answer is not wanted.
 struct Abandon {
   AttemptId attempt;
-};  ///< stale: end it, its answer is not wanted
+};
+/// Save what can be saved and leave.
 struct Stop {
   bool save = true;
-};  ///< save what can be saved and leave
+};
 
 // Shepherd ↔ runner use Assign, Heartbeat, Done, CoordinatorAlive (the shepherd is alive) and Stop.
 using Message = std::variant<Hello, RequestWork, Heartbeat, Done, Goodbye, Assign, Wait,

@@ -1,0 +1,221 @@
+// ropesweep plan: what a sweep will compute, what it costs, and what can't be scheduled and why.
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "commands/options.h"
+#include "commands/sweep_inputs.h"
+#include "coordinator/cost_model.h"
+#include "coordinator/simulation.h"
+#include "experiments/error.h"
+#include "storage/store.h"
+
+namespace ropesweep::commands {
+namespace {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+constexpr double kGigabyte = 1e9;
+
+struct Problem {
+  std::string cell, reason;
+};
+
+struct Plan {
+  int64_t all = 0, finished = 0, to_do = 0;
+  std::vector<FineTune> fine_tunes;  ///< of this sweep
+  std::vector<std::string> notes;
+  std::vector<Task> tasks;
+  std::vector<Problem> problems;
+  double flops = 0, device_seconds = 0, memory_bytes = 0;
+};
+
+StoreContents contents_of(const fs::path& store) {
+  return fs::exists(store) || fs::exists(store_directory(store)) ? read_store(store)
+                                                                 : StoreContents{};
+}
+
+/// Tasks above the sweep's memory limit, and the cells that wait for what failed earlier.
+std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<Task>& tasks,
+                                   const StoreContents& contents) {
+  std::vector<Problem> problems;
+  std::map<std::string, std::string> failed;
+  for (const FineTuneRecord& record : contents.fine_tunes) {
+    if (record.status == "failed" || record.status == "diverged" || record.status == "skipped") {
+      failed[record.fine_tune.id] = record.status + ": " + record.failure;
+    }
+  }
+  const double limit = inputs.sweep.limits.memory_bytes;
+  for (const Task& task : tasks) {
+    std::string reason;
+    if (limit > 0 && task.memory_bytes > limit) {
+      reason = fmt::format("needs {:.1f} GB of memory, and the sweep's limit is {:.1f} GB",
+                           task.memory_bytes / kGigabyte, limit / kGigabyte);
+    }
+    for (const std::string& need : task.needs) {
+      if (const auto found = failed.find(need); found != failed.end()) {
+        reason = fmt::format("fine-tune {} {}", need, found->second);
+      }
+    }
+    if (!reason.empty() && task.kind == TaskKind::evaluation) {
+      for (const Cell& cell : task.cells) {
+        problems.push_back({cell.id, reason});
+      }
+    } else if (!reason.empty()) {
+      for (const std::string& cell : task.fine_tune.shared_by) {
+        problems.push_back({cell, fmt::format("fine-tune {}: {}", task.fine_tune.id, reason)});
+      }
+    }
+  }
+  return problems;
+}
+
+Plan make_plan(const SweepInputs& inputs) {
+  const StoreContents contents = contents_of(inputs.store);
+  Plan plan;
+  plan.all = static_cast<int64_t>(inputs.grid.cells.size());
+  plan.fine_tunes = inputs.grid.fine_tunes;
+  plan.notes = inputs.grid.notes;
+  plan.tasks = remaining_tasks(inputs, contents);
+  std::set<std::string> wanted;
+  for (const Cell& cell : inputs.grid.cells) {
+    wanted.insert(cell.id);
+  }
+  for (const CellRecord& record : contents.cells) {
+    if (wanted.contains(record.cell.id) &&
+        (record.status == "finished" || record.status == "diverged")) {
+      ++plan.finished;
+    }
+  }
+  plan.problems = find_problems(inputs, plan.tasks, contents);
+  std::set<std::string> impossible;
+  for (const Problem& problem : plan.problems) {
+    impossible.insert(problem.cell);
+  }
+  for (const CellRecord& record : contents.cells) {
+    if (wanted.contains(record.cell.id) &&
+        (record.status == "failed" || record.status == "skipped") &&
+        impossible.insert(record.cell.id).second) {
+      plan.problems.push_back({record.cell.id, record.status + ": " + record.failure +
+                                                   " (ropesweep rerun marks it to run again)"});
+    }
+  }
+  plan.to_do = plan.all - plan.finished - static_cast<int64_t>(impossible.size());
+  const CostModel costs;
+  for (const Task& task : plan.tasks) {
+    plan.flops += task.flops;
+    plan.device_seconds += costs.seconds(task);
+    plan.memory_bytes = std::max(plan.memory_bytes, task.memory_bytes);
+  }
+  return plan;
+}
+
+nlohmann::json to_json(const Plan& plan) {
+  nlohmann::json json;
+  json["cells"] = {{"all", plan.all},
+                   {"finished", plan.finished},
+                   {"to_do", plan.to_do},
+                   {"impossible", plan.all - plan.finished - plan.to_do}};
+  json["fine_tunes"] = nlohmann::json::array();
+  for (const FineTune& fine_tune : plan.fine_tunes) {
+    json["fine_tunes"].push_back({{"id", fine_tune.id},
+                                  {"recipe", fine_tune.recipe.name},
+                                  {"scheme", fine_tune.scheme},
+                                  {"train_scale", fine_tune.train_scale},
+                                  {"seed", fine_tune.seed},
+                                  {"shared_by", fine_tune.shared_by}});
+  }
+  json["tasks"] = plan.tasks.size();
+  json["flops"] = plan.flops;
+  json["device_hours"] = plan.device_seconds / 3600;
+  json["memory_bytes"] = plan.memory_bytes;
+  json["problems"] = nlohmann::json::array();
+  for (const Problem& problem : plan.problems) {
+    json["problems"].push_back({{"cell", problem.cell}, {"reason", problem.reason}});
+  }
+  json["notes"] = plan.notes;
+  return json;
+}
+
+void print_table(const Plan& plan) {
+  fmt::memory_buffer text;
+  const auto out = std::back_inserter(text);
+  fmt::format_to(out, "cells         {} in all, {} finished, {} to do, {} impossible\n", plan.all,
+                 plan.finished, plan.to_do, plan.all - plan.finished - plan.to_do);
+  fmt::format_to(out, "tasks         {}\n", plan.tasks.size());
+  fmt::format_to(out, "work          {:.3g} FLOPs, about {:.2g} device hours at {:.0f} GFLOP/s\n",
+                 plan.flops, plan.device_seconds / 3600, CostModel::kPriorRate / 1e9);
+  fmt::format_to(out, "memory        {:.2g} GB for the largest task\n",
+                 plan.memory_bytes / kGigabyte);
+  if (!plan.fine_tunes.empty()) {
+    fmt::format_to(out, "\n{:<20}  {:<20} {:<20} {:>5} {:>4}  {}\n", "fine-tune", "recipe",
+                   "scheme", "scale", "seed", "cells that share it");
+    for (const FineTune& fine_tune : plan.fine_tunes) {
+      fmt::format_to(out, "{:<20}  {:<20} {:<20} {:>5} {:>4}  {}\n", fine_tune.id,
+                     fine_tune.recipe.name, fine_tune.scheme, fine_tune.train_scale, fine_tune.seed,
+                     fine_tune.shared_by.size());
+    }
+  }
+  for (const std::string& note : plan.notes) {
+    fmt::format_to(out, "note: {}\n", note);
+  }
+  for (const Problem& problem : plan.problems) {
+    fmt::format_to(out, "cell {}: {}\n", problem.cell, problem.reason);
+  }
+  std::cout << fmt::to_string(text);
+}
+
+void print_simulation(const Simulation& simulation, int workers) {
+  std::cout << fmt::format(
+      "\non {} workers: makespan {:.0f} s, lower bound {:.0f} s (longest chain {:.0f} s, work "
+      "shared out {:.0f} s)\n",
+      workers, simulation.makespan, simulation.lower_bound, simulation.critical_path,
+      simulation.total_seconds / workers);
+}
+
+}  // namespace
+
+int plan_command(const Arguments& arguments) {
+  std::string sweep, store, format;
+  int simulate_workers = 0;
+  po::options_description options("Options");
+  auto add = options.add_options();
+  add("sweep", po::value(&sweep)->required()->value_name("SWEEP"), "the sweep file");
+  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("simulate", po::value(&simulate_workers)->value_name("N"),
+      "makespan on N workers, and its lower bound");
+  add("format", po::value(&format)->default_value("table")->value_name("F"), "table | json");
+  po::positional_options_description positional;
+  positional.add("sweep", 1);
+  po::variables_map values;
+  if (!parse_options(arguments, "ropesweep plan SWEEP [options]", options, positional, values)) {
+    return 0;
+  }
+  if (format != "table" && format != "json") {
+    throw_user_error("--format {}: table or json", format);
+  }
+  if (values.count("simulate") != 0 && simulate_workers < 1) {
+    throw_user_error("--simulate {}: at least one worker", simulate_workers);
+  }
+  const Plan plan = make_plan(read_sweep_inputs(sweep, store));
+  nlohmann::json json = to_json(plan);
+  if (format == "table") {
+    print_table(plan);
+  }
+  if (simulate_workers > 0) {
+    const Simulation simulation = simulate(plan.tasks, CostModel{}, simulate_workers);
+    json["simulation"] = {{"workers", simulate_workers},
+                          {"makespan_seconds", simulation.makespan},
+                          {"lower_bound_seconds", simulation.lower_bound}};
+    if (format == "table") {
+      print_simulation(simulation, simulate_workers);
+    }
+  }
+  if (format == "json") {
+    std::cout << json.dump() << "\n";
+  }
+  return 0;
+}
+
+}  // namespace ropesweep::commands

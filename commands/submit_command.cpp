@@ -1,0 +1,99 @@
+// ropesweep submit: writes a sweep's sbatch script beside its store and hands it to Slurm.
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+
+#include "commands/duration.h"
+#include "commands/options.h"
+#include "commands/sbatch_script.h"
+#include "commands/sweep_inputs.h"
+#include "experiments/error.h"
+
+extern char** environ;
+
+namespace ropesweep::commands {
+namespace {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+void write_script(const fs::path& path, const std::string& script) {
+  const fs::path beside = path.string() + ".new";
+  std::ofstream file(beside);
+  file << script;
+  file.close();
+  std::error_code error;
+  if (file) {
+    fs::rename(beside, path, error);
+  }
+  if (!file || error) {
+    throw_transient_error("{}: can't be written: is the disk full?", path.string());
+  }
+}
+
+/// Runs sbatch with the script; no shell is in between. Returns its exit code.
+int run_sbatch(const fs::path& script) {
+  std::string program = "sbatch", file = script.string();
+  std::array<char*, 3> arguments = {program.data(), file.data(), nullptr};
+  pid_t pid = -1;
+  if (const int error = ::posix_spawnp(&pid, "sbatch", nullptr, nullptr, arguments.data(), environ);
+      error != 0) {
+    throw_user_error("sbatch: {}: the script is at {}; submit it where Slurm is",
+                     std::strerror(error), file);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+}  // namespace
+
+int submit_command(const Arguments& arguments) {
+  std::string sweep_file, store, time;
+  BatchJob job;
+  po::options_description options("Options");
+  auto add = options.add_options();
+  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), "the sweep file");
+  add("nodes", po::value(&job.nodes)->required()->value_name("N"), "nodes");
+  add("gpus-per-node", po::value(&job.gpus_per_node)->required()->value_name("G"),
+      "GPUs of each node, a worker each; 0: one CPU worker a node");
+  add("time", po::value(&time)->required()->value_name("T"),
+      "of the allocation: 30m, 8h, 2d, D-HH:MM:SS");
+  add("partition", po::value(&job.partition)->value_name("P"), "partition");
+  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("device", po::value(&job.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
+  add("dry-run", po::bool_switch(), "print the script and do nothing");
+  po::positional_options_description positional;
+  positional.add("sweep", 1);
+  po::variables_map values;
+  if (!parse_options(arguments,
+                     "ropesweep submit SWEEP --nodes N --gpus-per-node G --time T [options]",
+                     options, positional, values)) {
+    return 0;
+  }
+  if (job.nodes < 1 || job.gpus_per_node < 0) {
+    throw_user_error("--nodes {} --gpus-per-node {}: at least one node, and no fewer than no GPUs",
+                     job.nodes, job.gpus_per_node);
+  }
+  const Sweep sweep = read_sweep(sweep_file);
+  job.name = sweep.name;
+  job.program = fs::read_symlink("/proc/self/exe");
+  job.sweep = sweep.file;
+  job.store = store.empty() ? default_store(sweep) : fs::absolute(store);
+  job.seconds = parse_duration("--time", time);
+  const std::string script = sbatch_script(job);
+  if (values["dry-run"].as<bool>()) {
+    std::cout << script;
+    return 0;
+  }
+  const fs::path path = fs::path(job.store).replace_extension(".sbatch");
+  write_script(path, script);
+  return run_sbatch(path) == 0 ? 0 : 1;
+}
+
+}  // namespace ropesweep::commands
