@@ -127,8 +127,9 @@ std::unique_ptr<DocumentSource> open_documents(const DatasetSettings& settings,
       return std::make_unique<BuiltDocuments>(build_options(settings, built_tokens), tokenizer);
     }
   } else if (settings.kind != "text") {
-    throw_user_error("data set '{}': kind '{}' has no documents; expected text or synthetic-wiki",
-                     settings.name, settings.kind);
+    throw_user_error(
+        "data set '{}': kind '{}' has no documents; expected text, synthetic-wiki or synthetic-mix",
+        settings.name, settings.kind);
   }
   if (settings.path.empty())
     throw_user_error("data set '{}': kind text needs a path", settings.name);

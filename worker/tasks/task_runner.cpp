@@ -21,7 +21,9 @@ std::unique_ptr<backend::Backend> make_backend(const std::string& device, int th
 
 namespace {
 
-bool is_perplexity(const std::string& kind) { return kind == "text" || kind == "synthetic-wiki"; }
+bool is_perplexity(const std::string& kind) {
+  return kind == "text" || kind == "synthetic-wiki" || kind == "synthetic-mix";
+}
 
 bool is_retrieval(const std::string& kind) {
   return kind == "lines" || kind == "passkey" || kind == "wikiqa";
@@ -55,7 +57,7 @@ struct TaskRunner::State {
           measure_retrieval(*loaded.model, *loaded.tokenizer, task.dataset, task.cells, context);
     } else {
       throw_user_error(
-          "data set '{}': kind '{}' is unknown; choose text, synthetic-wiki, lines, "
+          "data set '{}': kind '{}' is unknown; choose text, synthetic-wiki, synthetic-mix, lines, "
           "passkey or wikiqa",
           task.dataset.name, kind);
     }
