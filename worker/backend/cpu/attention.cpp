@@ -24,35 +24,46 @@ HWY_BEFORE_NAMESPACE();
 namespace ropesweep::backend::cpu {
 namespace HWY_NAMESPACE {
 
+/// A row of a tile that is stored piece by piece, each [kQueryTile, kPiece].
+constexpr int64_t kPieceStride = kQueryTile * kPiece;
+
 /// Scores of one query against `visible` keys become weights p = 2^((scores − m)·scale), with zeros
-/// up to `width`; m and l are brought up to date, and the factor returned by which o is to be
-/// multiplied.
+/// up to the last piece's end; m and l are brought up to date, and the factor returned by which o
+/// is to be multiplied.
 template <typename T>
-HWY_INLINE float softmax_row(T* weights, const float* scores, size_t visible, size_t width,
+HWY_INLINE float softmax_row(T* weights, const float* scores, int64_t visible, int64_t pieces,
                              float scale, float& m, float& l) {
   const hn::ScalableTag<float> d;
-  const size_t lanes = hn::Lanes(d);
-  float most = m;
-  size_t i = 0;
-  auto top = hn::Set(d, most);
-  for (; i + lanes <= visible; i += lanes) top = hn::Max(top, hn::LoadU(d, scores + i));
-  most = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < visible; ++i) most = scores[i] > most ? scores[i] : most;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const float before = m;
-  m = most;
-  const float offset = most * scale;
-  const float sum = sum_lanes(visible, [&](auto dd, size_t at) {
-    const auto exponent =
-        hn::MulSub(load(dd, scores + at), hn::Set(dd, scale), hn::Set(dd, offset));
-    const auto p = exp2_of(dd, exponent);
-    store(p, dd, weights + at);
-    return p;
-  });
+  auto top = hn::Set(d, m);
+  for (int64_t piece = 0, left = visible; left > 0; ++piece, left -= kPiece) {
+    const float* row = scores + piece * kPieceStride;
+    const int64_t count = left < kPiece ? left : kPiece;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) top = hn::Max(top, hn::LoadU(d, row + i));
+    for (; i < count; ++i) top = hn::Max(top, hn::Set(d, row[i]));
+  }
+  m = hn::GetLane(hn::MaxOfLanes(d, top));
+  const float offset = m * scale;
+  float sum = 0;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const float* row = scores + piece * kPieceStride;
+    T* to = weights + piece * kPieceStride;
+    const int64_t seen = std::clamp<int64_t>(visible - piece * kPiece, 0, kPiece);
+    const auto count = static_cast<size_t>(seen);
+    sum += sum_lanes(count, [&](auto dd, size_t i) {
+      const auto p =
+          exp2_of(dd, hn::MulSub(load(dd, row + i), hn::Set(dd, scale), hn::Set(dd, offset)));
+      store(p, dd, to + i);
+      return p;
+    });
+    for_lanes(static_cast<size_t>(kPiece) - count,
+              [&](auto dd, size_t i) { store(hn::Zero(dd), dd, to + count + i); });
+  }
   const hn::CappedTag<float, 1> one;
   const float factor = hn::GetLane(exp2_of(one, hn::Set(one, (before - m) * scale)));
   l = l * factor + sum;
-  for_lanes(width - visible,
-            [&](auto dd, size_t at) { store(hn::Zero(dd), dd, weights + visible + at); });
   return factor;
 }
 
@@ -62,34 +73,26 @@ HWY_INLINE void scale_row(float* row, size_t width, float factor) {
   });
 }
 
-/// Row i of the tile sees the first visible + i keys of the block's `width` (none when that is
-/// below 1).
+/// Row i of the tile sees the first visible + i keys of the block (none when that is below 1).
 template <typename T>
 HWY_INLINE void softmax_tile_any(void* weights, const float* scores, float* o, float* m, float* l,
-                                 int64_t rows, int64_t stride, int64_t width, int64_t visible,
-                                 int64_t head_dim, float scale) {
+                                 int64_t rows, int64_t pieces, int64_t visible, int64_t head_dim,
+                                 float scale) {
   for (int64_t row = 0; row < rows; ++row) {
-    T* to = static_cast<T*>(weights) + row * stride;
-    const int64_t seen = visible + row < width ? visible + row : width;
-    if (seen < 1) {
-      for_lanes(static_cast<size_t>(width),
-                [&](auto d, size_t i) { store(hn::Zero(d), d, to + i); });
-      continue;
-    }
-    const float factor = softmax_row(to, scores + row * stride, static_cast<size_t>(seen),
-                                     static_cast<size_t>(width), scale, m[row], l[row]);
+    T* to = static_cast<T*>(weights) + row * kPiece;
+    const int64_t seen = std::clamp<int64_t>(visible + row, 0, pieces * kPiece);
+    const float factor =
+        softmax_row(to, scores + row * kPiece, seen, pieces, scale, m[row], l[row]);
     if (factor != 1.0f) scale_row(o + row * head_dim, static_cast<size_t>(head_dim), factor);
   }
 }
 
 void softmax_tile(void* weights, bool f32, const float* scores, float* o, float* m, float* l,
-                  int64_t rows, int64_t stride, int64_t width, int64_t visible, int64_t head_dim,
-                  float scale) {
+                  int64_t rows, int64_t pieces, int64_t visible, int64_t head_dim, float scale) {
   if (f32) {
-    softmax_tile_any<float>(weights, scores, o, m, l, rows, stride, width, visible, head_dim,
-                            scale);
+    softmax_tile_any<float>(weights, scores, o, m, l, rows, pieces, visible, head_dim, scale);
   } else {
-    softmax_tile_any<Bf16>(weights, scores, o, m, l, rows, stride, width, visible, head_dim, scale);
+    softmax_tile_any<Bf16>(weights, scores, o, m, l, rows, pieces, visible, head_dim, scale);
   }
 }
 
@@ -118,9 +121,8 @@ namespace {
 HWY_EXPORT(softmax_tile);
 HWY_EXPORT(finish_row);
 
-/// Queries of a tile, and keys of a block: scores (f32) and weights of a tile stay in the
-/// second-level cache, and the rescaling of o is spread over enough keys.
-constexpr int64_t kQueryTile = 128;
+/// Pieces of keys of a block: scores (f32) and weights of a tile stay in the second-level cache, and
+/// the rescaling of o is spread over enough keys.
 constexpr int64_t kPiecesOfBlock = 4;
 constexpr int64_t kBlock = kPiecesOfBlock * kPiece;
 
@@ -177,6 +179,8 @@ class QueryTile {
         queries_(head_rows(q, batch, shape.queries, head)),
         scores_(
             static_cast<float*>(thread_scratch(Slot::scores, kQueryTile * kBlock * sizeof(float)))),
+        dense_queries_(thread_scratch(
+            Slot::queries, static_cast<size_t>(kQueryTile * shape.head_dim) * size_of(q.dtype()))),
         weights_(thread_scratch(Slot::probabilities, kQueryTile * kBlock * sizeof(float))),
         o_(static_cast<float*>(thread_scratch(
             Slot::tile_b, static_cast<size_t>(kQueryTile * (shape.head_dim + 2)) * sizeof(float)))),
@@ -184,6 +188,11 @@ class QueryTile {
         l_(m_ + kQueryTile) {}
 
   void run() {
+    const size_t row_bytes = static_cast<size_t>(shape_.head_dim) * size_of(queries_.dtype);
+    for (int64_t row = 0; row < rows_; ++row) {
+      std::memcpy(static_cast<std::byte*>(dense_queries_) + static_cast<size_t>(row) * row_bytes,
+                  queries_.row(first_ + row), row_bytes);
+    }
     std::fill_n(o_, rows_ * shape_.head_dim, 0.0f);
     std::fill_n(m_, rows_, -std::numeric_limits<float>::infinity());
     std::fill_n(l_, rows_, 0.0f);
@@ -201,27 +210,28 @@ class QueryTile {
     const int64_t head_dim = shape_.head_dim;
     const PackedLayout& by_key = packed_layout(queries_.dtype, head_dim, kPiece);
     for (int64_t piece = 0; piece < pieces; ++piece) {
-      matmul(by_key, {.a = queries_.row(first_),
-                      .lda = queries_.stride,
+      matmul(by_key, {.a = dense_queries_,
+                      .lda = head_dim,
                       .packed = packed_.keys(batch_, kv_head_, key / kPiece + piece),
-                      .c = scores_ + piece * kPiece,
-                      .ldc = kBlock,
+                      .c = scores_ + piece * kQueryTile * kPiece,
+                      .ldc = kPiece,
                       .m = rows_});
     }
     const int64_t visible = shape_.keys - shape_.queries + first_ + 1 - key;  // of the first query
     HWY_DYNAMIC_DISPATCH(softmax_tile)
-    (weights_, f32, scores_, o_, m_, l_, rows_, kBlock, pieces * kPiece, visible, head_dim,
+    (weights_, f32, scores_, o_, m_, l_, rows_, pieces, visible, head_dim,
      shape_.scale * std::numbers::log2e_v<float>);
     const PackedLayout& by_value = packed_layout(queries_.dtype, kPiece, head_dim);
     for (int64_t piece = 0; piece < pieces; ++piece) {
-      matmul(by_value, {.a = static_cast<std::byte*>(weights_) +
-                             static_cast<size_t>(piece * kPiece) * size_of(queries_.dtype),
-                        .lda = kBlock,
-                        .packed = packed_.values(batch_, kv_head_, key / kPiece + piece),
-                        .c = o_,
-                        .ldc = head_dim,
-                        .accumulate = true,
-                        .m = rows_});
+      matmul(by_value,
+             {.a = static_cast<std::byte*>(weights_) +
+                   static_cast<size_t>(piece * kQueryTile * kPiece) * size_of(queries_.dtype),
+              .lda = kPiece,
+              .packed = packed_.values(batch_, kv_head_, key / kPiece + piece),
+              .c = o_,
+              .ldc = head_dim,
+              .accumulate = true,
+              .m = rows_});
     }
   }
 
@@ -244,6 +254,7 @@ class QueryTile {
   int64_t batch_, head_, kv_head_, first_, rows_;
   HeadRows queries_;
   float* scores_;
+  void* dense_queries_;
   void* weights_;
   float *o_, *m_, *l_;
 };
@@ -273,6 +284,10 @@ void CpuBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q
   require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
   const OpTimer timer("attention", attention_flops(shape),
                       static_cast<double>(out.bytes() + q.bytes() + k.bytes() + v.bytes()));
+  if (shape.queries <= kFewQueries) {
+    attention_of_few_queries(out, lse, q, k, v, shape, threads_, *pool_);
+    return;
+  }
   if (q.dtype() == Dtype::bf16 && !has_bf16_product()) {
     const Tensor wide = allocate(Dtype::f32, q.shape());
     attention(wide, lse, converted(q, Dtype::f32), converted(k, Dtype::f32),

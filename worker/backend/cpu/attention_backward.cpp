@@ -130,7 +130,7 @@ struct Problem {
   std::shared_ptr<void> packed_queries;  ///< by (b, h, piece): Qᵀ, dOᵀ, Q, dO
   std::shared_ptr<void> packed_keys;     ///< by (b, g, piece): K
   Tensor statistics;     ///< f32 [B, H, pieces, 2, kPiece]: lse in units of log 2, δ
-  Tensor d_q, d_k, d_v;  ///< f32 [kParts, B·H, T, K]; [B·H, S, K] twice
+  Tensor d_q, d_k, d_v;  ///< f32 [kParts, B·H, T up to whole pieces, K]; [B·H, S, K] twice
 
   std::byte* queries(int64_t head, int64_t piece) const {
     return static_cast<std::byte*>(packed_queries.get()) +
@@ -181,18 +181,22 @@ class KeyPiece {
         kv_head_(head / x.shape.heads * x.shape.kv_heads + head % x.shape.heads / x.group),
         keys_(head_rows(x.k, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
         values_(head_rows(x.v, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
+        dense_keys_(static_cast<std::byte*>(thread_scratch(
+            Slot::queries, 2 * static_cast<size_t>(kPiece * x.shape.head_dim) * size_of(x.dtype)))),
         scores_(static_cast<float*>(thread_scratch(Slot::scores, 2 * kTile * sizeof(float)))),
         d_weights_(scores_ + kTile),
         weights_(static_cast<std::byte*>(
             thread_scratch(Slot::probabilities, 2 * kTile * sizeof(float)))),
         slopes_(weights_ + kTile * size_of(x.dtype)),
-        d_q_(x.d_q.data<float>() +
-             (part * x.shape.batch * x.shape.heads + head) * x.shape.queries * x.shape.head_dim),
+        d_q_(x.d_q.data<float>() + (part * x.shape.batch * x.shape.heads + head) * x.query_pieces *
+                                       kPiece * x.shape.head_dim),
         d_k_(x.d_k.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim),
         d_v_(x.d_v.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim) {}
 
   void run() {
     const int64_t head_dim = x_.shape.head_dim;
+    copy_dense(dense_keys_, keys_);
+    copy_dense(dense_values(), values_);
     std::fill_n(d_k_, key_count_ * head_dim, 0.0f);
     std::fill_n(d_v_, key_count_ * head_dim, 0.0f);
     // Query t sees key s when t ≥ s − (S − T).
@@ -203,22 +207,29 @@ class KeyPiece {
  private:
   static constexpr size_t kTile = kPiece * kPiece;
 
+  std::byte* dense_values() const {
+    return dense_keys_ + static_cast<size_t>(kPiece * x_.shape.head_dim) * size_of(x_.dtype);
+  }
+
+  void copy_dense(std::byte* to, const HeadRows& rows) const {
+    const size_t row_bytes = static_cast<size_t>(x_.shape.head_dim) * size_of(x_.dtype);
+    for (int64_t i = 0; i < key_count_; ++i) {
+      std::memcpy(to + static_cast<size_t>(i) * row_bytes, rows.row(first_key_ + i), row_bytes);
+    }
+  }
+
   void add_tile(int64_t tile) {
     const int64_t head_dim = x_.shape.head_dim, first = tile * kPiece;
     const int64_t queries = std::min(kPiece, x_.shape.queries - first);
     const std::byte* packed = x_.queries(head_, tile);
     const PackedLayout& by_column = packed_layout(x_.dtype, head_dim, kPiece);
     const PackedLayout& by_row = packed_layout(x_.dtype, kPiece, head_dim);
-    const auto against_columns = [&](const HeadRows& rows, const std::byte* b, float* c) {
-      matmul(by_column, {.a = rows.row(first_key_),
-                         .lda = rows.stride,
-                         .packed = b,
-                         .c = c,
-                         .ldc = kPiece,
-                         .m = key_count_});
+    const auto against_columns = [&](const std::byte* rows, const std::byte* b, float* c) {
+      matmul(by_column,
+             {.a = rows, .lda = head_dim, .packed = b, .c = c, .ldc = kPiece, .m = key_count_});
     };
-    against_columns(keys_, packed, scores_);
-    against_columns(values_, packed + x_.by_column_bytes, d_weights_);
+    against_columns(dense_keys_, packed, scores_);
+    against_columns(dense_values(), packed + x_.by_column_bytes, d_weights_);
 
     const float* lse = x_.statistic(head_, tile);
     const int64_t first_seen = first_key_ - (x_.shape.keys - x_.shape.queries) - first;
@@ -247,12 +258,13 @@ class KeyPiece {
                     .c = d_q_ + first * head_dim,
                     .ldc = head_dim,
                     .accumulate = true,
-                    .m = queries});
+                    .m = kPiece});
   }
 
   const Problem& x_;
   int64_t head_, piece_, first_key_, key_count_, kv_head_;
   HeadRows keys_, values_;
+  std::byte* dense_keys_;  ///< keys, then values
   float *scores_, *d_weights_;
   std::byte *weights_, *slopes_;
   float *d_q_, *d_k_, *d_v_;
@@ -273,7 +285,7 @@ void prepare(const Problem& x, int threads) {
 
 void add_all_tiles(const Problem& x, int threads) {
   const int64_t heads = x.shape.batch * x.shape.heads;
-  const int64_t head_elements = x.shape.queries * x.shape.head_dim;
+  const int64_t head_elements = x.query_pieces * kPiece * x.shape.head_dim;
   parallel_tasks(threads, heads * kParts, [&](int64_t task) {
     const int64_t head = task / kParts, part = task % kParts;
     std::fill_n(x.d_q.data<float>() + (part * heads + head) * head_elements, head_elements, 0.0f);
@@ -283,16 +295,16 @@ void add_all_tiles(const Problem& x, int threads) {
   });
 }
 
-/// to[b·rows + i, h, :] = factor · the sum of `count` partial sums [B·heads·…, rows, K], `stride`
-/// apart, the first of which for (b, h) begins at parts + (b·heads + h)·(rows·K)·`repeat`.
-void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows, int64_t repeat,
+/// to[b·rows + i, h, :] = factor · the sum of `count` partial sums [rows, K], `stride` elements
+/// apart, the first of which for (b, h) begins at row (b·heads + h)·`spacing` of parts.
+void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows, int64_t spacing,
              int64_t count, int64_t stride, float factor, int threads) {
   const int64_t heads = to.dim(1), head_dim = to.dim(2);
   parallel_ranges(threads, batch * rows, 16, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       const int64_t b = row / rows, i = row % rows;
       for (int64_t head = 0; head < heads; ++head) {
-        const int64_t from = ((b * heads + head) * repeat * rows + i) * head_dim;
+        const int64_t from = ((b * heads + head) * spacing + i) * head_dim;
         HWY_DYNAMIC_DISPATCH(sum_parts)
         (to.data<std::byte>() +
              static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
@@ -349,18 +361,20 @@ void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const 
                         pool_->allocate(queries * 2 * (by_row + by_column)),
                         pool_->allocate(keys * by_row),
                         allocate(Dtype::f32, {heads, query_pieces, 2, kPiece}),
-                        allocate(Dtype::f32, {kParts, heads, shape.queries, head_dim}),
+                        allocate(Dtype::f32, {kParts, heads, query_pieces * kPiece, head_dim}),
                         allocate(Dtype::f32, {heads, shape.keys, head_dim}),
                         allocate(Dtype::f32, {heads, shape.keys, head_dim})};
   prepare(problem, threads_);
   add_all_tiles(problem, threads_);
   const int64_t key_elements = shape.keys * head_dim;
-  collect(d_q, problem.d_q, shape.batch, shape.queries, 1, kParts, heads * shape.queries * head_dim,
+  const int64_t padded = query_pieces * kPiece, group = problem.group,
+                keys_of_group = group * shape.keys;
+  collect(d_q, problem.d_q, shape.batch, shape.queries, padded, kParts, heads * padded * head_dim,
           shape.scale, threads_);
-  collect(d_k, problem.d_k, shape.batch, shape.keys, problem.group, problem.group, key_elements,
+  collect(d_k, problem.d_k, shape.batch, shape.keys, keys_of_group, group, key_elements,
           shape.scale, threads_);
-  collect(d_v, problem.d_v, shape.batch, shape.keys, problem.group, problem.group, key_elements,
-          1.0f, threads_);
+  collect(d_v, problem.d_v, shape.batch, shape.keys, keys_of_group, group, key_elements, 1.0f,
+          threads_);
 }
 
 }  // namespace ropesweep::backend::cpu

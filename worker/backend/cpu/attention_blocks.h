@@ -17,6 +17,9 @@ namespace ropesweep::backend::cpu {
 /// zeros, so that what is computed for a query doesn't depend on how many follow.
 constexpr int64_t kPiece = 128;
 
+/// Queries of a task of the forward pass.
+constexpr int64_t kQueryTile = 128;
+
 inline int64_t pieces_of(int64_t rows) { return (rows + kPiece - 1) / kPiece; }
 
 /// Rows of one head within [rows, heads, K]: row i begins at data + i·stride elements.
@@ -65,5 +68,12 @@ void check_attention(const char* op, const Tensor& q, const Tensor& k, const Ten
 
 /// Multiply-adds of the scores and of the values together, counted as two operations each.
 double attention_flops(const AttentionShape& shape);
+
+/// Attention of few queries, T ≤ kFewQueries: operands as Backend::attention has them. A query's
+/// bits are its own, whatever T is, but differ from those of the blocked form.
+constexpr int64_t kFewQueries = 8;
+void attention_of_few_queries(const Tensor& out, const Tensor& lse, const Tensor& q,
+                              const Tensor& k, const Tensor& v, const AttentionShape& shape,
+                              int threads, MemoryPool& pool);
 
 }  // namespace ropesweep::backend::cpu

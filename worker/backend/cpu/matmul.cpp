@@ -86,7 +86,7 @@ bool is_brgemm(const char* implementation) {
 
 struct PackedLayout::Impl {
   Memory::desc packed;
-  bool any_row_count;  ///< rows come out alike whatever m is
+  bool brgemm;  ///< rows come out alike whatever m is; A and C must be dense
 };
 
 PackedLayout::PackedLayout(Dtype dtype, int64_t k, int64_t n) : dtype_(dtype), k_(k), n_(n) {
@@ -165,24 +165,38 @@ void copy_rows(std::byte* to, size_t to_stride, const std::byte* from, size_t fr
   }
 }
 
-/// The last m < kTile rows as the first rows of a full tile, the rest of which is zero.
-void run_padded(const PackedLayout& layout, const MatmulArgs& args, const std::byte* a,
-                std::byte* c, int64_t m) {
-  const size_t a_row = static_cast<size_t>(layout.k()) * size_of(layout.dtype());
-  const size_t c_row = static_cast<size_t>(layout.n()) * size_of(args.c_dtype);
-  const size_t lda = static_cast<size_t>(args.lda) * size_of(layout.dtype());
-  const size_t ldc = static_cast<size_t>(args.ldc) * size_of(args.c_dtype);
-  auto* tile_a = static_cast<std::byte*>(thread_scratch(Slot::tile_a, a_row * kTile));
-  auto* tile_c = static_cast<std::byte*>(thread_scratch(Slot::tile_c, c_row * kTile));
-  std::memset(tile_a, 0, a_row * kTile);
-  std::memset(tile_c, 0, c_row * kTile);
-  copy_rows(tile_a, a_row, a, lda, m, a_row);
-  if (args.accumulate) copy_rows(tile_c, c_row, c, ldc, m, c_row);
-  MatmulArgs padded = args;
-  padded.lda = layout.k();
-  padded.ldc = layout.n();
-  run_tile(layout, padded, tile_a, tile_c, kTile);
-  copy_rows(c, ldc, tile_c, c_row, m, c_row);
+/// m rows by way of dense copies of A and C with `padded` ≥ m rows, those past m being zero.
+void run_dense(const PackedLayout& layout, const MatmulArgs& args, const std::byte* a, std::byte* c,
+               int64_t m, int64_t padded) {
+  const size_t a_size = size_of(layout.dtype()), c_size = size_of(args.c_dtype);
+  const int64_t a_rows = args.a_transposed ? layout.k() : m;
+  const int64_t a_columns = args.a_transposed ? m : layout.k();
+  const size_t a_row = static_cast<size_t>(a_columns) * a_size;
+  const size_t c_row = static_cast<size_t>(layout.n()) * c_size;
+  const auto tail = static_cast<size_t>(padded - m), head = static_cast<size_t>(m);
+  MatmulArgs dense = args;
+  const void* dense_a = a;
+  if (args.lda != a_columns || padded != m) {
+    const auto rows = static_cast<size_t>(a_rows);
+    auto* tile = static_cast<std::byte*>(thread_scratch(Slot::tile_a, a_row * (rows + tail)));
+    copy_rows(tile, a_row, a, static_cast<size_t>(args.lda) * a_size, a_rows, a_row);
+    std::memset(tile + a_row * rows, 0, a_row * tail);
+    dense_a = tile;
+    dense.lda = a_columns;
+  }
+  if (args.ldc == layout.n() && padded == m) {
+    run_tile(layout, dense, dense_a, c, m);
+    return;
+  }
+  const size_t c_stride = static_cast<size_t>(args.ldc) * c_size;
+  auto* tile = static_cast<std::byte*>(thread_scratch(Slot::tile_c, c_row * (head + tail)));
+  if (args.accumulate) {
+    copy_rows(tile, c_row, c, c_stride, m, c_row);
+    std::memset(tile + c_row * head, 0, c_row * tail);
+  }
+  dense.ldc = layout.n();
+  run_tile(layout, dense, dense_a, tile, padded);
+  copy_rows(c, c_stride, tile, c_row, m, c_row);
 }
 
 }  // namespace
@@ -191,19 +205,23 @@ void matmul(const PackedLayout& layout, const MatmulArgs& args) {
   const size_t a_step =
       static_cast<size_t>(args.a_transposed ? 1 : args.lda) * size_of(layout.dtype());
   const size_t c_step = static_cast<size_t>(args.ldc) * size_of(args.c_dtype);
-  const bool exact = layout.impl().any_row_count || args.a_transposed;
+  const bool brgemm = layout.impl().brgemm;
   const auto* a = static_cast<const std::byte*>(args.a);
   auto* c = static_cast<std::byte*>(args.c);
   int64_t left = args.m;
   for (const int64_t tile : kTiles) {
     while (left >= tile) {
-      run_tile(layout, args, a, c, tile);
+      if (brgemm) {
+        run_dense(layout, args, a, c, tile, tile);
+      } else {
+        run_tile(layout, args, a, c, tile);
+      }
       a += static_cast<size_t>(tile) * a_step;
       c += static_cast<size_t>(tile) * c_step;
       left -= tile;
     }
-    if (left > 0 && !exact) {
-      run_padded(layout, args, a, c, left);
+    if (left > 0 && !brgemm && !args.a_transposed) {
+      run_dense(layout, args, a, c, left, kTile);
       return;
     }
   }

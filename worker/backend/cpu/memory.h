@@ -43,7 +43,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 
 /// Scratch of the calling thread, at least `bytes`, 64-byte aligned, uninitialised; valid until the
 /// thread asks for the same slot again. Slots keep callers that nest apart.
-enum class Slot { matmul, scores, probabilities, tile_a, tile_b, tile_c, count };
+enum class Slot { matmul, queries, scores, probabilities, tile_a, tile_b, tile_c, count };
 void* thread_scratch(Slot slot, size_t bytes);
 
 }  // namespace ropesweep::backend::cpu

@@ -16,10 +16,16 @@ namespace ropesweep::backend::cpu {
 
 namespace {
 
-constexpr int64_t kRowTile = 256;
-constexpr int64_t kPanel = 256;
+/// Rows of a task: few enough to share a prompt's rows among cores.
+constexpr int64_t kRowTile = 64;
+/// Columns of a panel. All of them where that is not much more: then the tiles of the output are
+/// dense.
+constexpr int64_t kPanel = 1024;
+constexpr int64_t kWholePanel = 4096;
 /// Packed panels at a time: they should stay in the last-level cache.
 constexpr size_t kPackedBytes = size_t{8} << 20;
+
+int64_t panel_of(int64_t columns) { return columns <= kWholePanel ? columns : kPanel; }
 
 /// Rows that one step of the weights' gradient sums over, and the pieces that the last ones make.
 constexpr int64_t kChunk = 1024;
@@ -35,9 +41,9 @@ std::byte* at(const Tensor& x, int64_t element) {
 void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool transposed,
               bool accumulate, int threads, MemoryPool& pool) {
   const int64_t rows = a.dim(0), inner = a.dim(1), columns = out.dim(1);
-  const int64_t panels = (columns + kPanel - 1) / kPanel;
+  const int64_t full = panel_of(columns), panels = (columns + full - 1) / full;
   const int64_t row_tiles = (rows + kRowTile - 1) / kRowTile;
-  const size_t panel_bytes = packed_layout(a.dtype(), inner, std::min(kPanel, columns)).bytes();
+  const size_t panel_bytes = packed_layout(a.dtype(), inner, full).bytes();
   const int64_t group =
       std::clamp<int64_t>(static_cast<int64_t>(kPackedBytes / panel_bytes), 1, panels);
   const auto storage = pool.allocate(panel_bytes * static_cast<size_t>(group));
@@ -46,10 +52,10 @@ void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool tra
   };
   for (int64_t first = 0; first < panels; first += group) {
     const int64_t count = std::min(group, panels - first);
-    const auto width = [&](int64_t panel) { return std::min(kPanel, columns - panel * kPanel); };
+    const auto width = [&](int64_t panel) { return std::min(full, columns - panel * full); };
     parallel_tasks(threads, count, [&](int64_t slot) {
       const int64_t panel = first + slot;
-      const int64_t corner = panel * kPanel * (transposed ? weight.dim(1) : 1);
+      const int64_t corner = panel * full * (transposed ? weight.dim(1) : 1);
       packed_layout(a.dtype(), inner, width(panel))
           .pack(packed(slot), at(weight, corner), weight.dim(1), transposed);
     });
@@ -59,7 +65,7 @@ void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool tra
              {.a = at(a, row * inner),
               .lda = inner,
               .packed = packed(slot),
-              .c = at(out, row * columns + panel * kPanel),
+              .c = at(out, row * columns + panel * full),
               .ldc = columns,
               .c_dtype = out.dtype(),
               .accumulate = accumulate,
@@ -72,10 +78,10 @@ void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool tra
 void add_outer_products(const Tensor& d_weight, const Tensor& d_out, const Tensor& a, int64_t row,
                         int64_t count, int threads, MemoryPool& pool) {
   const int64_t outputs = d_weight.dim(0), inputs = d_weight.dim(1);
-  const int64_t panels = (inputs + kPanel - 1) / kPanel;
+  const int64_t full = panel_of(inputs), panels = (inputs + full - 1) / full;
   const int64_t tiles = (outputs + kOutputTile - 1) / kOutputTile;
   const auto layout = [&](int64_t panel) -> const PackedLayout& {
-    return packed_layout(a.dtype(), count, std::min(kPanel, inputs - panel * kPanel));
+    return packed_layout(a.dtype(), count, std::min(full, inputs - panel * full));
   };
   const size_t panel_bytes = layout(0).bytes();
   const auto storage = pool.allocate(panel_bytes * static_cast<size_t>(panels));
@@ -83,7 +89,7 @@ void add_outer_products(const Tensor& d_weight, const Tensor& d_out, const Tenso
     return static_cast<std::byte*>(storage.get()) + static_cast<size_t>(panel) * panel_bytes;
   };
   parallel_tasks(threads, panels, [&](int64_t panel) {
-    layout(panel).pack(packed(panel), at(a, row * inputs + panel * kPanel), inputs, false);
+    layout(panel).pack(packed(panel), at(a, row * inputs + panel * full), inputs, false);
   });
   parallel_tasks(threads, tiles * panels, [&](int64_t task) {
     const int64_t panel = task / tiles, output = task % tiles * kOutputTile;
@@ -91,7 +97,7 @@ void add_outer_products(const Tensor& d_weight, const Tensor& d_out, const Tenso
                            .lda = outputs,
                            .a_transposed = true,
                            .packed = packed(panel),
-                           .c = at(d_weight, output * inputs + panel * kPanel),
+                           .c = at(d_weight, output * inputs + panel * full),
                            .ldc = inputs,
                            .c_dtype = Dtype::f32,
                            .accumulate = true,

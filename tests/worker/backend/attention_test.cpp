@@ -1,0 +1,235 @@
+// Attention, forward and backward, against naive loops in f64; its gradients against differences of
+// the naive loss; its bits against the number of queries that follow, and of threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "tests/worker/backend/support.h"
+
+namespace ropesweep::backend {
+namespace {
+
+AttentionShape shape_of(int64_t batch, int64_t queries, int64_t keys, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim) {
+  return {
+      batch, queries, keys, heads, kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim))};
+}
+
+/// Softmax of scaled scores row by row, and its gradient, as the definition has them.
+struct Naive {
+  AttentionShape s;
+  Values q, k, v, d_out;
+  Values out = Values(q.size()), lse = Values(static_cast<size_t>(s.batch * s.heads * s.queries));
+  Values d_q = Values(q.size()), d_k = Values(k.size()), d_v = Values(k.size());
+
+  double dot(const Values& x, size_t i, const Values& y, size_t j) const {
+    double sum = 0;
+    for (size_t c = 0; c < static_cast<size_t>(s.head_dim); ++c) sum += x[i + c] * y[j + c];
+    return sum;
+  }
+
+  void add(Values& to, size_t i, double factor, const Values& x, size_t j) const {
+    for (size_t c = 0; c < static_cast<size_t>(s.head_dim); ++c) to[i + c] += factor * x[j + c];
+  }
+
+  void query(int64_t b, int64_t h, int64_t t) {
+    const int64_t visible = s.keys - s.queries + t + 1, group = s.heads / s.kv_heads;
+    const auto at = static_cast<size_t>(((b * s.queries + t) * s.heads + h) * s.head_dim);
+    const auto key = [&](int64_t j) {
+      return static_cast<size_t>(((b * s.keys + j) * s.kv_heads + h / group) * s.head_dim);
+    };
+    Values p(static_cast<size_t>(visible)), d_p(p.size());
+    for (int64_t j = 0; j < visible; ++j) {
+      p[static_cast<size_t>(j)] = dot(q, at, k, key(j)) * double{s.scale};
+    }
+    const double most = *std::max_element(p.begin(), p.end());
+    double sum = 0;
+    for (double& x : p) sum += x = std::exp(x - most);
+    lse[static_cast<size_t>((b * s.heads + h) * s.queries + t)] = most + std::log(sum);
+    double delta = 0;
+    for (int64_t j = 0; j < visible; ++j) {
+      const auto i = static_cast<size_t>(j);
+      p[i] /= sum;
+      add(out, at, p[i], v, key(j));
+      d_p[i] = dot(d_out, at, v, key(j));
+      delta += p[i] * d_p[i];
+    }
+    for (int64_t j = 0; j < visible; ++j) {
+      const auto i = static_cast<size_t>(j);
+      const double d_score = p[i] * (d_p[i] - delta) * double{s.scale};
+      add(d_v, key(j), p[i], d_out, at);
+      add(d_q, at, d_score, k, key(j));
+      add(d_k, key(j), d_score, q, at);
+    }
+  }
+
+  void run() {
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t h = 0; h < s.heads; ++h) {
+        for (int64_t t = 0; t < s.queries; ++t) query(b, h, t);
+      }
+    }
+  }
+};
+
+/// Operands and results of one shape on a backend.
+struct Case {
+  Case(Backend& on, Dtype dtype, const AttentionShape& shape, float deviation = 1.0f)
+      : backend(on), s(shape) {
+    q = normal(on, dtype, {s.batch * s.queries, s.heads, s.head_dim}, 1, deviation);
+    k = normal(on, dtype, {s.batch * s.keys, s.kv_heads, s.head_dim}, 2, deviation);
+    v = normal(on, dtype, k.shape(), 3);
+    d_out = normal(on, dtype, q.shape(), 4);
+    out = on.allocate(dtype, q.shape());
+    lse = on.allocate(Dtype::f32, {s.batch, s.heads, s.queries});
+    d_q = on.allocate(dtype, q.shape());
+    d_k = on.allocate(dtype, k.shape());
+    d_v = on.allocate(dtype, k.shape());
+  }
+  void forward() { backend.attention(out, lse, q, k, v, s); }
+  void backward() { backend.attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, s); }
+  Naive naive() const {
+    Naive twin{s, values_of(backend, q), values_of(backend, k), values_of(backend, v),
+               values_of(backend, d_out)};
+    twin.run();
+    return twin;
+  }
+
+  Backend& backend;
+  AttentionShape s;
+  Tensor q, k, v, d_out, out, lse, d_q, d_k, d_v;
+};
+
+class AttentionTest : public OpTest {};
+ROPESWEEP_BOTH_TYPES(AttentionTest);
+
+const AttentionShape kShapes[] = {
+    shape_of(2, 9, 9, 2, 2, 32),     shape_of(1, 150, 150, 9, 3, 64),
+    shape_of(1, 130, 200, 3, 1, 96), shape_of(2, 300, 300, 2, 1, 34),
+    shape_of(1, 20, 700, 2, 2, 256), shape_of(1, 128, 640, 1, 1, 128),
+};
+
+TEST_P(AttentionTest, matches_the_definition) {
+  for (const AttentionShape& shape : kShapes) {
+    Case run(*backend_, dtype(), shape);
+    run.forward();
+    const Naive twin = run.naive();
+    // Weights are rounded once to the type, outputs once; scores' roundings in f32 grow with K.
+    const double sums = 2 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
+    expect_close(values(run.out), twin.out, dtype(), 2, sums, "out");
+    expect_close(values(run.lse), twin.lse, Dtype::f32, 1, sums, "lse");
+  }
+}
+
+TEST_P(AttentionTest, decodes_few_queries_as_the_definition_says) {
+  for (const int64_t queries : {1, 3, 8}) {
+    for (const int64_t keys : {8, 129, 2500}) {
+      Case run(*backend_, dtype(), shape_of(2, queries, keys, 6, 2, 40));
+      run.forward();
+      const Naive twin = run.naive();
+      expect_close(values(run.out), twin.out, dtype(), 2, 14, "out");
+      expect_close(values(run.lse), twin.lse, Dtype::f32, 1, 14, "lse");
+    }
+  }
+}
+
+TEST_P(AttentionTest, large_scores_neither_overflow_nor_vanish) {
+  Case run(*backend_, dtype(), shape_of(1, 200, 200, 1, 1, 32), 12.0f);
+  run.forward();
+  // Scores reach 1,000: their own rounding in f32 moves a weight by up to 1,000 epsilons.
+  const Naive twin = run.naive();
+  Values difference = values(run.out);
+  for (size_t i = 0; i < difference.size(); ++i) difference[i] -= twin.out[i];
+  EXPECT_LE(norm_of(difference), (4 * epsilon() + 1000 * 0x1p-23) * norm_of(twin.out));
+}
+
+TEST_P(AttentionTest, gradients_match_the_definition) {
+  for (const AttentionShape& shape : kShapes) {
+    Case run(*backend_, dtype(), shape);
+    run.forward();
+    run.backward();
+    const Naive twin = run.naive();
+    // Weights or slopes once, the saved output once, the gradient once.
+    const double sums = 5 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
+    expect_close(values(run.d_q), twin.d_q, dtype(), 3, sums, "d_q");
+    expect_close(values(run.d_k), twin.d_k, dtype(), 3, sums, "d_k");
+    expect_close(values(run.d_v), twin.d_v, dtype(), 3, sums, "d_v");
+  }
+}
+
+TEST(AttentionGradientTest, the_definition_agrees_with_its_own_differences) {
+  const auto backend = make_cpu_backend(1);
+  const Case run(*backend, Dtype::f32, shape_of(1, 5, 7, 2, 1, 4));
+  const Naive twin = run.naive();
+  const auto loss = [&](Naive x) {
+    x.out.assign(x.out.size(), 0.0);
+    x.run();
+    double sum = 0;
+    for (size_t i = 0; i < x.out.size(); ++i) sum += x.out[i] * x.d_out[i];
+    return sum;
+  };
+  constexpr double kStep = 1e-5;
+  const auto difference = [&](Values Naive::*operand, size_t i) {
+    Naive up = twin, down = twin;
+    (up.*operand)[i] += kStep;
+    (down.*operand)[i] -= kStep;
+    return (loss(up) - loss(down)) / (2 * kStep);
+  };
+  for (size_t i = 0; i < 28; ++i) {
+    EXPECT_NEAR(difference(&Naive::k, i), twin.d_k[i], 1e-7) << i;
+    EXPECT_NEAR(difference(&Naive::v, i), twin.d_v[i], 1e-7) << i;
+    EXPECT_NEAR(difference(&Naive::q, i), twin.d_q[i], 1e-7) << i;
+  }
+}
+
+TEST_P(AttentionTest, queries_have_the_same_bits_however_many_follow) {
+  const auto rows = [&](int64_t tokens) {
+    Case run(*backend_, dtype(), shape_of(1, tokens, tokens, 3, 1, 64));
+    run.forward();
+    return bytes_of(*backend_, run.out);
+  };
+  const std::string all = rows(1100);
+  for (const int64_t tokens : {9, 100, 127, 128, 129, 257, 512, 600, 1000}) {
+    const std::string some = rows(tokens);
+    EXPECT_TRUE(all.compare(0, some.size(), some) == 0) << tokens << " tokens";
+  }
+}
+
+TEST_P(AttentionTest, a_cache_gives_the_same_bits_as_the_whole) {
+  constexpr int64_t kTokens = 700, kLast = 300, kWidth = 2 * 32;
+  Case whole(*backend_, dtype(), shape_of(1, kTokens, kTokens, 2, 2, 32));
+  whole.forward();
+  Case rest(*backend_, dtype(), shape_of(1, kLast, kTokens, 2, 2, 32));
+  rest.q = whole.q.rows(kTokens - kLast, kLast);
+  rest.k = whole.k;
+  rest.v = whole.v;
+  rest.forward();
+  const size_t skipped = static_cast<size_t>((kTokens - kLast) * kWidth) * size_of(dtype());
+  EXPECT_TRUE(bytes_of(*backend_, whole.out).substr(skipped) == bytes_of(*backend_, rest.out));
+}
+
+TEST_P(AttentionTest, threads_dont_change_bits) {
+  for (const AttentionShape& shape :
+       {shape_of(1, 300, 300, 3, 1, 64), shape_of(2, 1, 3000, 6, 2, 32)}) {
+    expect_same_bits_on_any_threads([&](Backend& backend) {
+      Case run(backend, dtype(), shape);
+      run.forward();
+      run.backward();
+      return bytes_of(backend, run.out) + bytes_of(backend, run.lse) + bytes_of(backend, run.d_q) +
+             bytes_of(backend, run.d_k) + bytes_of(backend, run.d_v);
+    });
+  }
+}
+
+TEST_P(AttentionTest, refuses_shapes_that_dont_fit) {
+  Case run(*backend_, dtype(), shape_of(1, 10, 12, 4, 2, 32));
+  run.s.keys = 9;
+  EXPECT_THROW(run.forward(), std::invalid_argument);
+  run.s.keys = 12;
+  run.s.kv_heads = 3;
+  EXPECT_THROW(run.forward(), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ropesweep::backend
