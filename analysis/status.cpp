@@ -56,14 +56,14 @@ std::vector<std::string> count_failures(const StoreContents& contents) {
     ++reasons[fmt::format("{} {} ({}): {}", what, record.status, to_string(record.failure_kind),
                           record.failure)];
   };
-  for (const CellRecord& record : contents.cells) count("cells", record);
-  for (const FineTuneRecord& record : contents.fine_tunes) count("fine-tunes", record);
+  for (const CellRecord& record : contents.cells) count("cell", record);
+  for (const FineTuneRecord& record : contents.fine_tunes) count("fine-tune", record);
   std::vector<std::pair<int64_t, std::string>> sorted;
   for (const auto& [reason, number] : reasons) sorted.emplace_back(-number, reason);
   std::sort(sorted.begin(), sorted.end());
   std::vector<std::string> lines;
   for (const auto& [negative, reason] : sorted)
-    lines.push_back(fmt::format("{} {}", -negative, reason));
+    lines.push_back(fmt::format("{} × {}", -negative, reason));
   return lines;
 }
 

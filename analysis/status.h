@@ -35,8 +35,8 @@ std::optional<LiveView> read_live(const std::filesystem::path& store_directory);
 struct StoreStatus {
   std::map<std::string, int64_t> cells, fine_tunes;  ///< by status
   std::map<std::string, int64_t> attempts;           ///< by status
-  std::vector<std::string> failures;                 ///< "12 cells: reason", most frequent first
-  std::optional<LockHolder> holder;                  ///< nothing: no one runs it
+  std::vector<std::string> failures;  ///< "12 × cell failed (kind): reason", most frequent first
+  std::optional<LockHolder> holder;   ///< nothing: no one runs it
   std::optional<LiveView> live;
 };
 

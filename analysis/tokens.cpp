@@ -119,8 +119,11 @@ std::vector<Token> tokenize_expression(const std::string& expression) {
 
 void throw_expression_error(const std::string& expression, size_t place,
                             const std::string& message) {
-  throw_user_error("--where: {} at character {}\n  {}\n  {}^", message, place + 1, expression,
-                   std::string(place, ' '));
+  constexpr size_t kShown = 40;
+  std::string rest = expression.substr(place, kShown);
+  if (place + kShown < expression.size()) rest += "…";
+  throw_user_error("--where: {}, at character {}{}{}", message, place + 1,
+                   rest.empty() ? " (the end)" : ": ", rest);
 }
 
 }  // namespace ropesweep

@@ -25,6 +25,7 @@ int check_command(const Arguments& arguments) {
   if (store.empty()) throw_user_error("check: name a store: ropesweep check STORE");
   const CheckReport report = check_store(store, repair);
   for (const std::string& finding : report.findings) std::cout << finding << '\n';
+  for (const std::string& note : report.notes) std::cout << "note: " << note << '\n';
   if (report.findings.empty()) {
     std::cout << store << ": all is well\n";
     return 0;

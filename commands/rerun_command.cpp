@@ -24,9 +24,9 @@ void remove_checkpoints(const Store& store, const std::vector<std::string>& fine
 void print_marks(const RerunMarks& marks, bool dry_run) {
   for (const std::string& id : marks.fine_tunes) std::cout << "fine-tune " << id << '\n';
   for (const std::string& id : marks.cells) std::cout << "cell " << id << '\n';
-  std::cerr << fmt::format("{} cells and {} fine-tunes {}\n", marks.cells.size(),
+  std::cerr << fmt::format("cells: {}, fine-tunes: {}; {}\n", marks.cells.size(),
                            marks.fine_tunes.size(),
-                           dry_run ? "would run again" : "marked: the next 'run' does them");
+                           dry_run ? "they would run again" : "the next 'run' does them again");
 }
 
 }  // namespace

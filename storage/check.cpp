@@ -50,7 +50,7 @@ class Checker {
   }
 
   const std::vector<std::string>& findings() const { return findings_; }
-  const std::vector<std::string>& lost_checkpoints() const { return lost_checkpoints_; }
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   template <typename... Args>
@@ -132,9 +132,10 @@ class Checker {
       if (record.status != "finished" || record.outcome.checkpoint.empty()) continue;
       const fs::path weights = directory_ / record.outcome.checkpoint;
       if (fs::exists(weights / "config.json")) continue;
-      find("{}: the weights of fine-tune {} are missing; new cells of it need them",
-           weights.string(), record.fine_tune.id);
-      lost_checkpoints_.push_back(record.fine_tune.id);
+      notes_.push_back(fmt::format(
+          "{}: the weights of fine-tune {} are gone; new cells of it would need them ('ropesweep "
+          "rerun --where \"fine_tune = '{}'\" --with-fine-tunes' makes them again)",
+          weights.string(), record.fine_tune.id, record.fine_tune.id));
     }
   }
 
@@ -188,7 +189,7 @@ class Checker {
   std::optional<JournalScan> scan_;
   SnapshotStamp stamp_;
   std::optional<StoreContents> published_;
-  std::vector<std::string> findings_, lost_checkpoints_;
+  std::vector<std::string> findings_, notes_;
 };
 
 }  // namespace
@@ -202,6 +203,7 @@ CheckReport check_store(const fs::path& h5_file, bool repair) {
   if (!repair) {
     checker.inspect(/*lock_is_ours=*/false);
     report.findings = checker.findings();
+    report.notes = checker.notes();
     return report;
   }
   {
@@ -210,12 +212,12 @@ CheckReport check_store(const fs::path& h5_file, bool repair) {
     const StoreLock lock(directory);
     checker.inspect(/*lock_is_ours=*/true);
     report.findings = checker.findings();
+    report.notes = checker.notes();
     if (report.findings.empty()) return report;
     checker.repair();
   }
   // Opening cuts a torn tail and imports what has no journal; publishing makes the file anew.
   const auto store = Store::open(h5_file);
-  store->rerun(checker.lost_checkpoints());
   store->publish();
   report.repaired = true;
   return report;

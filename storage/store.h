@@ -69,6 +69,7 @@ Table make_table(const StoreContents& contents, const std::string& table);
 /// What `check` found; `repaired` when asked and possible.
 struct CheckReport {
   std::vector<std::string> findings;  ///< empty: all is well
+  std::vector<std::string> notes;     ///< good to know, no damage: weights that are gone
   bool repaired = false;
 };
 CheckReport check_store(const std::filesystem::path& h5_file, bool repair);

@@ -47,7 +47,7 @@ TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
     EXPECT_THAT(text, HasSubstr("idle"));
     EXPECT_THAT(text, HasSubstr("t9: needs f1"));
     EXPECT_THAT(text, HasSubstr("ETA 1 h 02 min"));
-    EXPECT_THAT(text, HasSubstr("1 cells failed (user): bad data"));
+    EXPECT_THAT(text, HasSubstr("1 × cell failed (user): bad data"));
     EXPECT_THAT(text, Not(HasSubstr("as of")));
     EXPECT_THAT(status_text(file, 1060), HasSubstr("as of 1 min ago"));
     std::ofstream(directory / "s.d/live.json") << "{\"workers\": 3";
