@@ -122,8 +122,8 @@ void throw_expression_error(const std::string& expression, size_t place,
   constexpr size_t kShown = 40;
   std::string rest = expression.substr(place, kShown);
   if (place + kShown < expression.size()) rest += "…";
-  throw_user_error("--where: {}, at character {}{}{}", message, place + 1,
-                   rest.empty() ? " (the end)" : ": ", rest);
+  throw_user_error("--where at character {} ({}): {}", place + 1, rest.empty() ? "the end" : rest,
+                   message);
 }
 
 }  // namespace ropesweep

@@ -19,7 +19,7 @@ struct Token {
 /// All words, an `end` last. Errors: user error with the place of what does not fit.
 std::vector<Token> tokenize_expression(const std::string& expression);
 
-/// Throws the user error "--where: MESSAGE, at character N: what stands there".
+/// Throws the user error "--where at character N (what stands there): MESSAGE".
 [[noreturn]] void throw_expression_error(const std::string& expression, size_t place,
                                          const std::string& message);
 
