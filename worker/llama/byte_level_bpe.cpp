@@ -122,7 +122,8 @@ void ByteLevelBpe::read_merges(const JsonPlace& merges) {
         place.fail(fmt::format("'{}' is not in the vocabulary", text));
       return found->second;
     };
-    merges_[pair_key(id_of(left), id_of(right))] = {static_cast<int32_t>(i), id_of(left + right)};
+    const int32_t left_id = id_of(left), right_id = id_of(right);
+    merges_[pair_key(left_id, right_id)] = {static_cast<int32_t>(i), id_of(left + right)};
   }
 }
 
