@@ -14,7 +14,6 @@ namespace {
 
 using backend::Backend;
 using backend::Dtype;
-using backend::Tensor;
 
 /// f32 copies of bf16 weights; f32 weights themselves.
 Weights make_masters(Backend& backend, const Weights& weights) {
@@ -114,6 +113,7 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
 void Optimizer::save(const std::filesystem::path& file) const {
   const std::vector<NamedTensor> state = state_tensors(masters_, first_moments_, second_moments_);
   std::vector<SafetensorsWriter::Entry> entries;
+  entries.reserve(state.size());
   for (const NamedTensor& named : state) {
     entries.push_back({named.name, FileType::f32, named.tensor.shape()});
   }

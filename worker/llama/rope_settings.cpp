@@ -71,7 +71,7 @@ std::string yarn_call(const json& keys, const std::string& file) {
     if (value != usual) options.push_back(fmt::format("{}={}", key, value));
   }
   if (keys.contains("truncate") && keys["truncate"] == json(false)) {
-    options.push_back("truncate=false");
+    options.emplace_back("truncate=false");
   }
   return options.empty() ? "yarn" : fmt::format("yarn({})", fmt::join(options, ", "));
 }
