@@ -13,8 +13,9 @@ std::vector<float> row_of(const std::vector<float>& logits, int64_t row, int64_t
   return {first, first + width};
 }
 
-// The same sums in another order: f32 to its rounding over two layers, bf16 to its own.
-double tolerance_of(Dtype type) { return type == Dtype::f32 ? 2e-5 : 0.02; }
+// The same sums by other kernels. f32: rounding over two layers. bf16: both results err from f32 by
+// up to 0.024 (expected.json, bf16_deviation, PyTorch's), independently, hence √2 times that apart.
+double tolerance_of(Dtype type) { return type == Dtype::f32 ? 2e-5 : 0.035; }
 
 class Decode : public testing::TestWithParam<std::tuple<const char*, Dtype>> {
  protected:
