@@ -51,18 +51,36 @@ Outcome sample_outcome() {
   return outcome;
 }
 
+Done sample_done() {
+  Done done;
+  done.attempt.task = "task";
+  done.attempt.number = 2;
+  done.outcome = sample_outcome();
+  return done;
+}
+
+Assign sample_assign() {
+  Assign assign;
+  assign.attempt.task = "task";
+  assign.attempt.number = 1;
+  assign.task = sample_task();
+  return assign;
+}
+
 std::vector<Message> samples() {
-  return {Hello{"host", "cpu", 4711, 3},
-          RequestWork{"weights"},
-          Heartbeat{{"task", 7}, 0.25, "step 3 of 12"},
-          Done{{"task", 2}, sample_outcome()},
-          Goodbye{"told to stop"},
-          Assign{{"task", 1}, sample_task()},
-          Wait{2.5},
-          Acknowledge{{"task", 1}},
-          CoordinatorAlive{"host", 12},
-          Abandon{{"task", 1}},
-          Stop{false}};
+  std::vector<Message> all;
+  all.emplace_back(Hello{"host", "cpu", 4711, 3});
+  all.emplace_back(RequestWork{"weights"});
+  all.emplace_back(Heartbeat{{"task", 7}, 0.25, "step 3 of 12"});
+  all.emplace_back(sample_done());
+  all.emplace_back(Goodbye{"told to stop"});
+  all.emplace_back(sample_assign());
+  all.emplace_back(Wait{2.5});
+  all.emplace_back(Acknowledge{{"task", 1}});
+  all.emplace_back(CoordinatorAlive{"host", 12});
+  all.emplace_back(Abandon{{"task", 1}});
+  all.emplace_back(Stop{false});
+  return all;
 }
 
 TEST(Messages, EveryKindComesBackAsItWas) {
@@ -77,7 +95,7 @@ TEST(Messages, EveryKindComesBackAsItWas) {
 }
 
 TEST(Messages, NumbersComeBackToTheBit) {
-  const Message back = decode(encode(Done{{"task", 2}, sample_outcome()}));
+  const Message back = decode(encode(sample_done()));
   const auto& done = std::get<Done>(back);
   EXPECT_EQ(done.attempt, (AttemptId{"task", 2}));
   EXPECT_EQ(done.outcome.cells.at(0).measures.at(1).sum_nll, 0.1 + 0.2);

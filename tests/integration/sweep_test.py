@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Runs the real program: the same sweep on several numbers of workers, killed at random moments, stopped
+and gone on with, must publish the same values to the bit and leave no process behind.
+
+    sweep_test.py --binary build/release/ropesweep [--long] [--seed N] [--only NAME]
+
+Needs nothing but the program: its model is trained from nothing by the sweep itself."""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SWEEP = """
+name = "tiny"
+[model]
+path = "model"
+[axes]
+scheme         = ["none", "linear"]
+train_scale    = 2
+context_length = [64, 96]
+dataset        = "wiki"
+recipe         = ["base", "tuned"]
+[recipes.base]
+init           = "model/config.json"
+data           = "training"
+context_length = 64
+steps          = 4
+batch_tokens   = 128
+learning_rate  = 1e-3
+save_every     = 1
+train_scale    = 1
+[recipes.tuned]
+from           = "base"
+data           = "training"
+context_length = 96
+steps          = 2
+batch_tokens   = 96
+learning_rate  = 1e-3
+save_every     = 1
+[datasets.training]
+kind      = "synthetic-wiki"
+samples   = 4
+data_seed = 11
+[datasets.wiki]
+kind      = "synthetic-wiki"
+window    = "truncated"
+samples   = 2
+data_seed = 21
+[workers]
+device = "cpu"
+type   = "f32"
+[limits]
+crash_limit = 1000
+"""
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+    "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 1024, "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True,
+    "initializer_range": 0.02, "torch_dtype": "float32", "bos_token_id": 0, "eos_token_id": 1,
+}
+LIMIT = 300  # seconds for one run on a busy machine
+
+
+class Sweep:
+    """A directory with a sweep and its store; the runs on it."""
+
+    def __init__(self, binary, directory, text=SWEEP):
+        self.binary, self.directory = binary, pathlib.Path(directory)
+        model = self.directory / "model"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text(json.dumps(CONFIG))
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(ROOT / "experiments" / "tiny" / name, model / name)
+        (self.directory / "tiny.toml").write_text(text)
+
+    def command(self, *arguments):
+        return [self.binary, "run", "tiny.toml", *map(str, arguments)]
+
+    def start(self, *arguments, prefix=()):
+        log = open(self.directory / "log", "a")
+        return subprocess.Popen([*prefix, *self.command(*arguments)], cwd=self.directory,
+                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def run(self, *arguments, prefix=()):
+        return self.start(*arguments, prefix=prefix).wait(LIMIT)
+
+    def processes(self):
+        """pid → (what it is, parent) of everything that works on this sweep."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if os.readlink(entry / "cwd") != str(self.directory):
+                    continue
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if state == "Z" or not arguments[0]:
+                continue
+            program = os.path.basename(arguments[0]).decode()
+            if program == "mpirun":
+                kind = "mpirun"
+            elif program != os.path.basename(self.binary):
+                continue
+            elif arguments[1] == b"runner":
+                kind = "runner"
+            elif b"OMPI_COMM_WORLD_RANK=0" in environment:
+                kind = "coordinator"
+            elif any(v.startswith(b"OMPI_COMM_WORLD_RANK=") for v in environment):
+                kind = "shepherd"
+            else:
+                kind = "launcher"
+            found[int(entry.name)] = (kind, int(parent))
+        return found
+
+    def log(self):
+        return (self.directory / "log").read_text()
+
+    def cells(self):
+        text = subprocess.run(
+            [self.binary, "query", "tiny.h5", "--select",
+             "id,metric,value,standard_error,count,sum_nll,tokens,status", "--format", "json"],
+            cwd=self.directory, check=True, capture_output=True, text=True).stdout
+        return json.loads(text)
+
+
+def check(condition, what, sweep):
+    if not condition:
+        sys.exit(f"FAILED: {what}\n--- log of {sweep.directory}\n{sweep.log()[-6000:]}")
+
+
+def finish(sweep, *arguments):
+    """Runs until all is done; 75 and 1 mean again."""
+    for _ in range(20):
+        code = sweep.run(*arguments)
+        if code == 0:
+            return
+        check(code in (1, 75), f"exit code {code}", sweep)
+    check(False, "20 runs were not enough", sweep)
+
+
+def nothing_left(sweep, seconds=8):
+    deadline = time.monotonic() + seconds
+    while left := sweep.processes():
+        check(time.monotonic() < deadline, f"left running: {left}", sweep)
+        time.sleep(0.1)
+
+
+def wait_for(sweep, kind, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pids = [pid for pid, (what, _) in sweep.processes().items() if what == kind]
+        if pids:
+            return pids
+        time.sleep(0.02)
+    return []
+
+
+class Campaign:
+    def __init__(self, options, directory):
+        self.binary = str(pathlib.Path(options.binary).resolve())
+        self.directory = pathlib.Path(directory)
+        self.random = random.Random(options.seed)
+        self.long = options.long
+        self.expected = None
+
+    def sweep(self, name):
+        return Sweep(self.binary, self.directory / name)
+
+    def same(self, sweep):
+        if self.expected is None:
+            reference = self.sweep("reference")
+            check(reference.run("--workers", 1) == 0, "one worker", reference)
+            self.expected = reference.cells()
+            check(all(row["status"] == "finished" and row["value"] > 0 for row in self.expected)
+                  and len(self.expected) >= 8, f"figures: {self.expected}", reference)
+        check(sweep.cells() == self.expected, "the figures differ from one worker's", sweep)
+
+    def test_workers(self):
+        """1, 2 and 4 workers, and an mpirun of the user's own: equal to the bit."""
+        for workers in (2, 4) if self.long else (3,):
+            sweep = self.sweep(f"workers-{workers}")
+            check(sweep.run("--workers", workers) == 0, f"{workers} workers", sweep)
+            self.same(sweep)
+            nothing_left(sweep)
+        sweep = self.sweep("mpirun")
+        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        prefix = ["mpirun", *root, "--oversubscribe", "-n", "3"]
+        check(sweep.run(prefix=prefix) == 0, "mpirun -n 3", sweep)
+        self.same(sweep)
+        nothing_left(sweep)
+        alone = self.sweep("alone")
+        check(alone.run(prefix=["mpirun", *root, "-n", "1"]) == 2, "mpirun -n 1: code 2", alone)
+        check("leaves no worker" in alone.log(), "mpirun -n 1: a clear line", alone)
+
+    def test_again(self):
+        """A finished sweep runs again: nothing is computed, no process is started."""
+        sweep = self.sweep("again")
+        check(sweep.run() == 0, "first run", sweep)
+        attempts = self.attempts(sweep)
+        check(sweep.run() == 0, "second run", sweep)
+        check(self.attempts(sweep) == attempts, "the second run computed something", sweep)
+        check("nothing is to be done" in sweep.log(), "it says so", sweep)
+        self.same(sweep)
+
+    def attempts(self, sweep):
+        return subprocess.run([self.binary, "query", "tiny.h5", "--table", "attempts", "--format",
+                               "json"], cwd=sweep.directory, check=True, capture_output=True).stdout
+
+    def test_in_use(self):
+        """A second run on a store in use: code 2, and the first is not disturbed."""
+        sweep = self.sweep("in-use")
+        first = sweep.start()
+        check(wait_for(sweep, "runner"), "a runner", sweep)
+        check(sweep.run() == 2, "second run: code 2", sweep)
+        check(first.wait(LIMIT) == 0, "first run", sweep)
+        self.same(sweep)
+
+    def test_stop(self):
+        """SIGTERM: code 75; run again until done: equal to the bit."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1) if self.long else (signal.SIGTERM,):
+            sweep = self.sweep(f"stop-{number}")
+            run = sweep.start()
+            check(wait_for(sweep, "runner"), "a runner", sweep)
+            time.sleep(self.random.uniform(0, 2))
+            run.send_signal(number)
+            code = run.wait(LIMIT)
+            check(code in (0, 75), f"exit code {code}", sweep)
+            nothing_left(sweep)
+            finish(sweep)
+            self.same(sweep)
+
+    def test_kills(self):
+        """kill -9 to any process of the run, at random moments, then run until done: equal to the bit."""
+        kinds = ["runner", "shepherd", "coordinator", "mpirun", "launcher"]
+        for trial, kind in enumerate(kinds * (6 if self.long else 1)):
+            sweep = self.sweep(f"kill-{trial}-{kind}")
+            run = sweep.start()
+            pids = wait_for(sweep, kind)
+            check(pids, f"no {kind} came up", sweep)
+            wait_for(sweep, "runner")
+            time.sleep(self.random.uniform(0, 3))
+            pids = [pid for pid, (what, _) in sweep.processes().items() if what == kind]
+            for pid in pids[:1]:
+                os.kill(pid, signal.SIGKILL)
+            code = run.wait(LIMIT)
+            check(code in (0, 1, 75) or kind == "launcher", f"kill {kind}: exit code {code}", sweep)
+            if kind in ("runner", "shepherd"):
+                check(code == 0, f"kill {kind}: the others finish the sweep ({code})", sweep)
+            nothing_left(sweep)
+            finish(sweep)
+            self.same(sweep)
+            print(f"  kill -9 {kind}: code {code}, then equal", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--long", action="store_true", help="many kills and signals")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="one test, e.g. kills")
+    parser.add_argument("--keep", action="store_true", help="leave the stores for a look")
+    options = parser.parse_args()
+    directory = tempfile.mkdtemp(prefix="ropesweep-test-")
+    campaign = Campaign(options, directory)
+    names = [name for name in dir(campaign) if name.startswith("test_")]
+    for name in names:
+        if options.only in (None, name.removeprefix("test_")):
+            start = time.monotonic()
+            getattr(campaign, name)()
+            print(f"{name}: passed in {time.monotonic() - start:.0f} s", flush=True)
+    if not options.keep:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
