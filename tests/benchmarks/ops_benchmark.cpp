@@ -160,7 +160,7 @@ template <typename... Arguments>
 void measure(const std::string& name, Arguments... arguments) {
   benchmark::RegisterBenchmark(name.c_str(), arguments...)
       ->UseRealTime()
-      ->MinTime(0.3)
+      ->MinTime(0.1)
       ->Unit(benchmark::kMicrosecond);
 }
 

@@ -81,7 +81,7 @@ TEST_P(ProductTest, writes_f32_from_either_type) {
 
 TEST_P(ProductTest, backward_matches_naive_loops) {
   for (const auto& [rows, inputs, outputs] :
-       {Sizes{1, 33, 7}, {37, 50, 3}, {300, 130, 65}, {1500, 20, 70}}) {
+       {Sizes{1, 33, 7}, {37, 50, 3}, {300, 130, 65}, {1500, 20, 70}, {11, 6, 9000}}) {
     const Tensor a = normal({rows, inputs}, 1), weight = normal({outputs, inputs}, 2);
     const Tensor d_out = normal({rows, outputs}, 3);
     const Tensor d_a = normal({rows, inputs}, 4);

@@ -16,8 +16,13 @@ namespace ropesweep::backend::cpu {
 
 namespace {
 
-/// Rows of a task: few enough to share a prompt's rows among cores.
-constexpr int64_t kRowTile = 64;
+/// Rows of a task: few enough to share a prompt's rows among cores, more where there are plenty,
+/// since each task reads all packed panels. Bits don't depend on it.
+int64_t row_tile_of(int64_t rows) { return rows >= 1024 ? 256 : 64; }
+
+/// Inner extent that is summed in one product; longer ones (a vocabulary) go piece by piece.
+constexpr int64_t kInner = 8192;
+
 /// Columns of a panel. All of them where that is not much more: then the tiles of the output are
 /// dense.
 constexpr int64_t kPanel = 1024;
@@ -36,13 +41,19 @@ std::byte* at(const Tensor& x, int64_t element) {
   return x.data<std::byte>() + static_cast<size_t>(element) * size_of(x.dtype());
 }
 
-/// out[R, columns] = a[R, inner] · B (+ out), B's element (i, j) being weight[j, i] if
-/// `transposed`, else weight[i, j].
-void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool transposed,
-              bool accumulate, int threads, MemoryPool& pool) {
-  const int64_t rows = a.dim(0), inner = a.dim(1), columns = out.dim(1);
+/// Columns first … first + count − 1 of a.
+struct Inner {
+  int64_t first, count;
+};
+
+/// out[R, columns] = a[R, inner] · B (+ out), B's element (i, j) being weight[j, range.first + i]
+/// if `transposed`, else weight[range.first + i, j].
+void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, Inner range,
+              bool transposed, bool accumulate, int threads, MemoryPool& pool) {
+  const int64_t rows = a.dim(0), inner = range.count, columns = out.dim(1);
   const int64_t full = panel_of(columns), panels = (columns + full - 1) / full;
-  const int64_t row_tiles = (rows + kRowTile - 1) / kRowTile;
+  const int64_t row_tile = row_tile_of(rows);
+  const int64_t row_tiles = (rows + row_tile - 1) / row_tile;
   const size_t panel_bytes = packed_layout(a.dtype(), inner, full).bytes();
   const int64_t group =
       std::clamp<int64_t>(static_cast<int64_t>(kPackedBytes / panel_bytes), 1, panels);
@@ -55,21 +66,22 @@ void multiply(const Tensor& out, const Tensor& a, const Tensor& weight, bool tra
     const auto width = [&](int64_t panel) { return std::min(full, columns - panel * full); };
     parallel_tasks(threads, count, [&](int64_t slot) {
       const int64_t panel = first + slot;
-      const int64_t corner = panel * full * (transposed ? weight.dim(1) : 1);
+      const int64_t corner = transposed ? panel * full * weight.dim(1) + range.first
+                                        : range.first * weight.dim(1) + panel * full;
       packed_layout(a.dtype(), inner, width(panel))
           .pack(packed(slot), at(weight, corner), weight.dim(1), transposed);
     });
     parallel_tasks(threads, row_tiles * count, [&](int64_t task) {
-      const int64_t row = task / count * kRowTile, slot = task % count, panel = first + slot;
+      const int64_t row = task / count * row_tile, slot = task % count, panel = first + slot;
       matmul(packed_layout(a.dtype(), inner, width(panel)),
-             {.a = at(a, row * inner),
-              .lda = inner,
+             {.a = at(a, row * a.dim(1) + range.first),
+              .lda = a.dim(1),
               .packed = packed(slot),
               .c = at(out, row * columns + panel * full),
               .ldc = columns,
               .c_dtype = out.dtype(),
               .accumulate = accumulate,
-              .m = std::min(kRowTile, rows - row)});
+              .m = std::min(row_tile, rows - row)});
     });
   }
 }
@@ -132,14 +144,15 @@ void CpuBackend::product(const Tensor& out, const Tensor& a, const Tensor& weigh
     return;
   }
   const OpTimer timer("product", flops_of(a, weight), bytes_of(out, a, weight));
+  const Inner all{0, a.dim(1)};
   if (needs_f32(a)) {
     const Tensor wide = out.dtype() == Dtype::f32 ? out : converted(out, Dtype::f32);
-    multiply(wide, converted(a, Dtype::f32), converted(weight, Dtype::f32), true, accumulate,
+    multiply(wide, converted(a, Dtype::f32), converted(weight, Dtype::f32), all, true, accumulate,
              threads_, *pool_);
     if (out.dtype() != Dtype::f32) copy(out, wide);
     return;
   }
-  multiply(out, a, weight, true, accumulate, threads_, *pool_);
+  multiply(out, a, weight, all, true, accumulate, threads_, *pool_);
 }
 
 void CpuBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
@@ -151,14 +164,20 @@ void CpuBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
   if (d_a.elements() == 0) return;
   const OpTimer timer("product_backward_input", flops_of(d_out, weight),
                       bytes_of(d_a, d_out, weight));
-  if (needs_f32(d_out)) {
-    const Tensor wide = d_a.dtype() == Dtype::f32 ? d_a : converted(d_a, Dtype::f32);
-    multiply(wide, converted(d_out, Dtype::f32), converted(weight, Dtype::f32), false, accumulate,
-             threads_, *pool_);
-    if (d_a.dtype() != Dtype::f32) copy(d_a, wide);
+  const int64_t inner = d_out.dim(1);
+  if (!needs_f32(d_out) && inner <= kInner) {
+    multiply(d_a, d_out, weight, {0, inner}, false, accumulate, threads_, *pool_);
     return;
   }
-  multiply(d_a, d_out, weight, false, accumulate, threads_, *pool_);
+  // Several products, or products in f32: summed in f32, rounded once.
+  const Tensor wide = d_a.dtype() == Dtype::f32 ? d_a : converted(d_a, Dtype::f32);
+  const Tensor left = needs_f32(d_out) ? converted(d_out, Dtype::f32) : d_out;
+  const Tensor right = needs_f32(d_out) ? converted(weight, Dtype::f32) : weight;
+  for (int64_t first = 0; first < inner; first += kInner) {
+    multiply(wide, left, right, {first, std::min(kInner, inner - first)}, false,
+             accumulate || first > 0, threads_, *pool_);
+  }
+  if (d_a.dtype() != Dtype::f32) copy(d_a, wide);
 }
 
 void CpuBackend::product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
