@@ -82,7 +82,6 @@ int tokenize_command(const Arguments& arguments) {
   if (!parse_options(arguments, usage, describe(o), positional, values)) return 0;
   require_option(o.model, "--model", usage);
   const auto tokenizer = llama::read_tokenizer(existing_path(o.model, "--model"));
-  std::ios::sync_with_stdio(false);
   if (o.file.empty()) {
     convert(std::cin, o, *tokenizer);
   } else {

@@ -73,7 +73,7 @@ TEST(Options, BadValuesAndTooManyArgumentsAreRefused) {
   EXPECT_NE(refusal_of({"--threads", "many"}), "");
   EXPECT_NE(refusal_of({"--stride"}), "");
   EXPECT_NE(refusal_of({"a", "b"}).find("too many"), std::string::npos);
-  EXPECT_NE(refusal_of({"--log-file", "/nowhere/at/all.log"}).find("/nowhere"), std::string::npos);
+  EXPECT_NE(refusal_of({"--log-file", "/dev/null/at.log"}).find("/dev/null"), std::string::npos);
 }
 
 }  // namespace

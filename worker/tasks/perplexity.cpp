@@ -19,6 +19,10 @@ namespace {
 /// Short windows share a pass of up to this many positions; rows don't depend on their neighbours.
 constexpr int64_t kPositionsPerPass = 4096;
 
+/// Passes of fewer positions are padded: a handful of rows goes through the kernels of decoding,
+/// whose last bits differ, and a short window's losses must be those of a long one's beginning.
+constexpr int64_t kLeastPositions = 16;
+
 /// One cell of a pass: its own windows, read out of the pass's losses.
 struct CellState {
   const Cell* cell = nullptr;
@@ -41,11 +45,14 @@ class WindowBatcher {
       std::function<void(const TokenizedDocument&, const Window&, std::span<const float> losses)>;
 
   WindowBatcher(llama::Model& model, int32_t bos, Sink sink)
-      : model_(model), bos_(bos), sink_(std::move(sink)) {}
+      : model_(model),
+        bos_(bos),
+        least_(model.positions().depends_on_length() ? 0 : kLeastPositions),
+        sink_(std::move(sink)) {}
 
   /// `score_from`: the first token whose loss is wanted.
   void add(std::shared_ptr<const TokenizedDocument> document, const Window& window) {
-    const int64_t positions = window.tokens + (bos_ >= 0 ? 1 : 0);
+    const int64_t positions = std::max(window.tokens + (bos_ >= 0 ? 1 : 0), least_);
     if (!waiting_.empty() && (positions != positions_ || full())) flush();
     positions_ = positions;
     append_ids(*document, window);
@@ -93,10 +100,15 @@ class WindowBatcher {
       ids_.push_back(token(i));
       targets_.push_back(i + 1 < window.end() ? target(i + 1) : -1);
     }
+    const size_t padded = (waiting_.size() + 1) * static_cast<size_t>(positions_);
+    ids_.resize(padded, 0);
+    targets_.resize(padded, -1);
   }
 
   llama::Model& model_;
   int32_t bos_;
+  int64_t
+      least_;  ///< positions fed at least; static positions only: dynamic ones depend on the number
   Sink sink_;
   int64_t positions_ = 0;
   std::vector<Waiting> waiting_;
