@@ -10,6 +10,7 @@
 #include "experiments/error.h"
 #include "experiments/nearest_name.h"
 #include "storage/store.h"
+#include "worker/llama/checkpoint.h"
 #include "worker/llama/config.h"
 #include "worker/llama/durable_file.h"
 #include "worker/llama/rope_settings.h"
@@ -21,10 +22,10 @@ namespace {
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
-const std::string usage = "ropesweep export STORE FINE_TUNE DIR [--plain]";
+const std::string usage = "ropesweep export STORE FINE_TUNE DIR [--plain] [--type f32|bf16]";
 
 struct ExportOptions {
-  std::string store, fine_tune, directory;
+  std::string store, fine_tune, directory, type;
   bool plain = false;
 };
 
@@ -37,6 +38,8 @@ po::options_description describe(ExportOptions& o) {
   add("directory", po::value(&o.directory)->value_name("DIR"), "where the checkpoint goes");
   add("plain", po::bool_switch(&o.plain),
       "the base model's own positions in config.json, with a note about the scheme");
+  add("type", po::value(&o.type)->value_name("f32|bf16"),
+      "round the weights to this type; without it they stay as they were trained");
   return options;
 }
 
@@ -77,20 +80,38 @@ void make_plain(const fs::path& directory, const FineTune& fine_tune) {
                   fine_tune.scheme, fine_tune.train_scale));
 }
 
+void copy_files(const fs::path& from, const fs::path& to) {
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || !belongs_to_checkpoint(name)) continue;
+    fs::copy_file(entry.path(), to / name);
+    llama::sync_path(to / name);
+  }
+}
+
+/// The checkpoint `from` in another type.
+void convert_files(const fs::path& from, const fs::path& to, const std::string& type) {
+  const auto backend = backend::make_cpu_backend(1);
+  const llama::Config config = llama::read_config(from);
+  const auto dtype = type == "bf16" ? backend::Dtype::bf16 : backend::Dtype::f32;
+  const llama::Weights weights = llama::load_weights(*backend, from, config, backend::Dtype::f32);
+  llama::save_checkpoint(*backend, to, weights, config, dtype, config.own_scheme, config.own_scale,
+                         from);
+}
+
 /// Copies beside `to`, then renames: DIR is whole or not there.
 void copy_checkpoint(const fs::path& from, const fs::path& to, const FineTuneRecord& record,
-                     bool plain) try {
+                     const ExportOptions& o) try {
   fs::path beside = to;
   beside += fmt::format(".partial-{}", getpid());
   fs::remove_all(beside);
   fs::create_directories(beside);
-  for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    if (!entry.is_regular_file() || !belongs_to_checkpoint(name)) continue;
-    fs::copy_file(entry.path(), beside / name);
-    llama::sync_path(beside / name);
+  if (o.type.empty()) {
+    copy_files(from, beside);
+  } else {
+    convert_files(from, beside, o.type);
   }
-  if (plain) make_plain(beside, record.fine_tune);
+  if (o.plain) make_plain(beside, record.fine_tune);
   llama::sync_path(beside);
   llama::rename_durably(beside, to);
 } catch (const fs::filesystem_error& error) {
@@ -108,6 +129,9 @@ int export_command(const Arguments& arguments) {
   require_option(o.store, "STORE", usage);
   require_option(o.fine_tune, "FINE_TUNE", usage);
   require_option(o.directory, "DIR", usage);
+  if (!o.type.empty() && o.type != "f32" && o.type != "bf16") {
+    throw_user_error("--type {}: f32 or bf16", o.type);
+  }
 
   const fs::path store = existing_path(o.store, "STORE");
   const StoreContents contents = read_store(store);
@@ -127,7 +151,7 @@ int export_command(const Arguments& arguments) {
   if (fs::exists(to) && !fs::is_empty(to)) {
     throw_user_error("{}: exists and is not empty; name another directory", o.directory);
   }
-  copy_checkpoint(checkpoint, to, record, o.plain);
+  copy_checkpoint(checkpoint, to, record, o);
   return 0;
 }
 

@@ -15,10 +15,10 @@ TomlValue converted(const toml::node& node, int64_t line);
 void convert_table(const toml::table& table, TomlValue& value) {
   for (const auto& [key, member] : table) {
     const int64_t line = static_cast<int64_t>(key.source().begin.line);
-    value.members.emplace_back(std::string(key.str()), converted(member, line));
+    value.members.push_back({std::string(key.str()), converted(member, line)});
   }
   std::stable_sort(value.members.begin(), value.members.end(),
-                   [](const auto& a, const auto& b) { return a.second.line < b.second.line; });
+                   [](const auto& a, const auto& b) { return a.value.line < b.value.line; });
 }
 
 /// `line` where the node's key stands; 0: the node's own.

@@ -3,10 +3,11 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace ropesweep {
+
+struct TomlMember;
 
 struct TomlValue {
   enum class Kind { text, integer, number, boolean, date, array, table };
@@ -17,10 +18,16 @@ struct TomlValue {
   int64_t integer = 0;
   double number = 0;  ///< integers too
   bool boolean = false;
-  std::vector<TomlValue> items;                            ///< of an array
-  std::vector<std::pair<std::string, TomlValue>> members;  ///< of a table, by line
+  std::vector<TomlValue> items;     ///< of an array
+  std::vector<TomlMember> members;  ///< of a table, by line
 
   const TomlValue* find(const std::string& key) const;
+};
+
+/// A key of a table with its value.
+struct TomlMember {
+  std::string key;
+  TomlValue value;
 };
 
 /// What a kind is called in messages: "text", "a whole number", ….

@@ -20,5 +20,5 @@ store=$work/pretrain-tiny.h5
 last=$("$ropesweep" query "$store" --table fine_tunes --where "recipe = 'length-256'" \
   --select id --format csv | tail -n 1)
 rm -rf experiments/tiny/model
-"$ropesweep" export "$store" "$last" experiments/tiny/model
+"$ropesweep" export "$store" "$last" experiments/tiny/model --type bf16
 ls -l experiments/tiny/model
