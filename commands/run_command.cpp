@@ -145,7 +145,7 @@ CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run) {
   store->sync();
   store->publish();
   return coordinate(channel, *store, remaining_tasks(inputs, store->contents()),
-                    cell_ids(inputs.grid), coordinator_options(run, inputs.sweep));
+                    cell_ids(inputs.grid.cells), coordinator_options(run, inputs.sweep));
 }
 
 /// Ends the whole run from rank 0: workers that nothing was said to are told to leave.
@@ -224,7 +224,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
       store->publish_if_due();
       print_tables(inputs.store);
       spdlog::info("nothing is to be done: {} cells have their results", inputs.grid.cells.size());
-      return completion_code(store->contents(), cell_ids(inputs.grid));
+      return completion_code(store->contents(), cell_ids(inputs.grid.cells));
     }
   }
   LaunchOptions options;

@@ -70,13 +70,4 @@ std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents
                     store_directory(inputs.store).string());
 }
 
-std::vector<std::string> cell_ids(const Grid& grid) {
-  std::vector<std::string> ids;
-  ids.reserve(grid.cells.size());
-  for (const Cell& cell : grid.cells) {
-    ids.push_back(cell.id);
-  }
-  return ids;
-}
-
 }  // namespace ropesweep::commands

@@ -31,6 +31,4 @@ std::filesystem::path default_store(const Sweep& sweep);
 /// The tasks that remain: cells without a settled result and the fine-tunes that they need.
 std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
 
-std::vector<std::string> cell_ids(const Grid& grid);
-
 }  // namespace ropesweep::commands

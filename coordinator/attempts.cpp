@@ -10,14 +10,6 @@
 namespace ropesweep {
 namespace {
 
-std::vector<std::string> cell_ids(const Task& task) {
-  std::vector<std::string> ids;
-  for (const Cell& cell : task.cells) {
-    ids.push_back(cell.id);
-  }
-  return ids;
-}
-
 std::string describe(const Task& task) {
   if (task.kind == TaskKind::fine_tune) {
     return fmt::format("fine-tune {} ({}, {}, train scale {})", task.id, task.fine_tune.recipe.name,
@@ -127,7 +119,7 @@ void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
   record.failure = outcome.failure;
   record.started_at = wall(worker.started);
   record.seconds = now - worker.started;
-  store_.attempt_ended(record, cell_ids(ended), outcome, verdict == Verdict::failed);
+  store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
   unsynced_ = true;
   look_for_work_ = true;
   worker.task.reset();

@@ -223,6 +223,7 @@ void Reactor::assign(int rank, WorkerState& worker, TaskIndex index, double now)
   record.device = worker.device;
   record.status = "running";
   record.started_at = wall(now);
+  record.cells = cell_ids(tasks_[i].cells);
   store_.attempt_started(record);
   unsynced_ = true;
   channel_.send(rank, Assign{worker.attempt, tasks_[i]});

@@ -214,6 +214,13 @@ std::vector<std::string> collapse_notes(const Sweep& sweep) {
 
 }  // namespace
 
+std::vector<std::string> cell_ids(const std::vector<Cell>& cells) {
+  std::vector<std::string> ids;
+  ids.reserve(cells.size());
+  for (const Cell& cell : cells) ids.push_back(cell.id);
+  return ids;
+}
+
 Grid expand(const Sweep& sweep, const Digests& digests) {
   GridBuilder builder(sweep, digests);
   std::vector<size_t> excluded(sweep.exclusions.size(), 0);

@@ -57,6 +57,9 @@ struct Grid {
   std::vector<std::string> notes;    ///< what collapsed and why, for `plan`
 };
 
+/// Their ids, in their order.
+std::vector<std::string> cell_ids(const std::vector<Cell>& cells);
+
 /// Expands a sweep. Deterministic: same sweep and digests, same ids in the same order.
 Grid expand(const Sweep& sweep, const Digests& digests);
 
