@@ -9,9 +9,9 @@ namespace ropesweep::commands {
 
 using Arguments = std::vector<std::string>;  ///< what follows the subcommand's name
 
-/// Exit codes (docs/commands.md): 0 all done · 1 the program or machine failed · 2 the input is wrong ·
-/// 3 the sweep ended with failed or skipped cells · 75 work remains, run again.
-/// Functions throw ropesweep::Error; the front door turns kinds into codes (user → 2, others → 1).
+/// Exit codes (docs/commands.md): 0 all done · 1 the program or machine failed · 2 the input is
+/// wrong · 3 the sweep ended with failed or skipped cells · 75 work remains, run again. Functions
+/// throw ropesweep::Error; the front door turns kinds into codes (user → 2, others → 1).
 int encoding_command(const Arguments& arguments);
 int tokenize_command(const Arguments& arguments);
 int generate_command(const Arguments& arguments);

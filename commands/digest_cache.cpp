@@ -69,7 +69,7 @@ std::string file_digest(const fs::path& path) {
 
 }  // namespace
 
-DigestCache::DigestCache(fs::path directory) : file_(std::move(directory) / "digests.json") {
+DigestCache::DigestCache(const fs::path& directory) : file_(directory / "digests.json") {
   std::ifstream file(file_);
   const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
   if (!json.is_object()) {

@@ -11,7 +11,7 @@ namespace ropesweep::commands {
 class DigestCache {
  public:
   /// A missing or malformed cache is an empty one.
-  explicit DigestCache(std::filesystem::path directory);
+  explicit DigestCache(const std::filesystem::path& directory);
 
   /// Errors: user error when `path`, which `sweep_file` refers to, isn't there or can't be read.
   std::string digest(const std::string& path, const std::filesystem::path& sweep_file);

@@ -1,5 +1,5 @@
-// Boost.Program_options with the house's manners: --help, errors that name the nearest known option, and
-// the options that all engine commands share.
+// Boost.Program_options with the house's manners: --help, errors that name the nearest known
+// option, and the options that all engine commands share.
 #pragma once
 
 #include <boost/program_options.hpp>
@@ -25,8 +25,9 @@ struct EngineOptions {
   int64_t threads = 0;
   uint64_t seed = 0;
   bool hf_bits = false;
-  bool profile = false;               ///< print time by op with FLOP/s to standard error at the end
+  bool profile = false;  ///< print time by op with FLOP/s to standard error at the end
 };
-void add_engine_options(boost::program_options::options_description& options, EngineOptions& engine);
+void add_engine_options(boost::program_options::options_description& options,
+                        EngineOptions& engine);
 
 }  // namespace ropesweep::commands

@@ -201,7 +201,7 @@ std::vector<std::string> collapse_notes(const Sweep& sweep) {
   for (const std::string& recipe : std::set(axes.recipe.begin(), axes.recipe.end())) {
     if (recipe == zero_shot) {
       if (axes.train_scale == std::vector<double>{1}) continue;
-      notes.push_back(
+      notes.emplace_back(
           "zero-shot trains nothing: train_scale collapses to 1 (\"train\" in eval_scale still "
           "takes each of its values)");
     } else if (const auto fixed = sweep.recipes.at(recipe).train_scale) {

@@ -1,17 +1,19 @@
-// The seam between the model and a device: every operation that the model's forward and backward need.
-// A backend supplies all of them; forward and backward stand side by side. The same names are the file
-// names under cpu/ and cuda/.
+// The seam between the model and a device: every operation that the model's forward and backward
+// need. A backend supplies all of them; forward and backward stand side by side. The same names are
+// the file names under cpu/ and cuda/.
 //
-// Letters: B batch · T tokens of a sequence · R = B·T rows · D model width · F hidden width of the MLP
+// Letters: B batch · T tokens of a sequence · R = B·T rows · D model width · F hidden width of the
+// MLP
 //          H query heads · G key-value heads · K head dimension · V vocabulary · S keys (past + T)
 //
-// Types: activations and weights are f32 or bf16 (one type per model, `x` below); statistics, losses,
-// gradients of weights, master weights and moments are f32; ids are i32. All accumulation is in f32.
-// Determinism: a row's result depends on its inputs only, neither on the number of rows, nor on the
-// number of threads: fixed tiles, fixed order of sums, tails padded to a full tile. One exception: products
-// and attention of at most 8 rows or queries (decoding) take another path on the CPU, whose rows are alike
-// among themselves, but may differ in the last bits from those of a longer call.
-// Shapes that don't fit are defects: std::invalid_argument. Out of memory: std::bad_alloc.
+// Types: activations and weights are f32 or bf16 (one type per model, `x` below); statistics,
+// losses, gradients of weights, master weights and moments are f32; ids are i32. All accumulation
+// is in f32. Determinism: a row's result depends on its inputs only, neither on the number of rows,
+// nor on the number of threads: fixed tiles, fixed order of sums, tails padded to a full tile. One
+// exception: products and attention of at most 8 rows or queries (decoding) take another path on
+// the CPU, whose rows are alike among themselves, but may differ in the last bits from those of a
+// longer call. Shapes that don't fit are defects: std::invalid_argument. Out of memory:
+// std::bad_alloc.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +26,13 @@
 namespace ropesweep::backend {
 
 struct AttentionShape {
-  int64_t batch = 1;      ///< B
-  int64_t queries = 0;    ///< T, queries of a sequence
-  int64_t keys = 0;       ///< S ≥ T; query t sees keys 0 … S − T + t
-  int64_t heads = 0;      ///< H
-  int64_t kv_heads = 0;   ///< G, divides H; query head h reads key-value head h / (H/G)
-  int64_t head_dim = 0;   ///< K
-  float scale = 0;        ///< softmax scale, 1/√K
+  int64_t batch = 1;     ///< B
+  int64_t queries = 0;   ///< T, queries of a sequence
+  int64_t keys = 0;      ///< S ≥ T; query t sees keys 0 … S − T + t
+  int64_t heads = 0;     ///< H
+  int64_t kv_heads = 0;  ///< G, divides H; query head h reads key-value head h / (H/G)
+  int64_t head_dim = 0;  ///< K
+  float scale = 0;       ///< softmax scale, 1/√K
 };
 
 /// Device copies of a rotary table: f32 [rows, pairs] each.
@@ -54,39 +56,43 @@ class Backend {
   // --- memory -----------------------------------------------------------------------------------
   /// Uninitialised; storage that no tensor holds any more is reused.
   virtual Tensor allocate(Dtype dtype, Shape shape) = 0;
-  virtual void upload(const Tensor& to, const void* from) = 0;     ///< to.bytes() bytes from the host
-  virtual void download(void* to, const Tensor& from) = 0;         ///< waits until they are there
+  virtual void upload(const Tensor& to, const void* from) = 0;  ///< to.bytes() bytes from the host
+  virtual void download(void* to, const Tensor& from) = 0;      ///< waits until they are there
   virtual void zero(const Tensor& x) = 0;
-  virtual void copy(const Tensor& to, const Tensor& from) = 0;     ///< converts between f32 and bf16
+  virtual void copy(const Tensor& to, const Tensor& from) = 0;  ///< converts between f32 and bf16
   virtual size_t bytes_in_use() const = 0;
   virtual size_t peak_bytes() const = 0;
 
   // --- embedding: out[R, D] = table[ids[r], :] --------------------------------------------------
   virtual void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) = 0;
   /// d_table f32 [V, D] += rows of d_out [R, D], in the order of r for each id.
-  virtual void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) = 0;
+  virtual void embedding_backward(const Tensor& d_table, const Tensor& d_out,
+                                  const Tensor& ids) = 0;
 
   // --- products with a weight [N, M] (Hugging Face layout: rows are outputs) ---------------------
   /// out[R, N] = a[R, M] · weightᵀ; + out when `accumulate`. `out` may be f32 where a is bf16.
-  virtual void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) = 0;
+  virtual void product(const Tensor& out, const Tensor& a, const Tensor& weight,
+                       bool accumulate) = 0;
   /// d_a[R, M] = d_out[R, N] · weight; + d_a when `accumulate`.
   virtual void product_backward_input(const Tensor& d_a, const Tensor& d_out, const Tensor& weight,
                                       bool accumulate) = 0;
   /// d_weight f32 [N, M] += d_outᵀ · a.
-  virtual void product_backward_weight(const Tensor& d_weight, const Tensor& d_out, const Tensor& a) = 0;
+  virtual void product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
+                                       const Tensor& a) = 0;
 
   // --- RMSNorm with the residual before it (Zhang & Sennrich 2019, eq. 4) ------------------------
-  /// residual += x (when x is not empty); out = residual · rstd · weight, rstd[R] = 1/√(mean(residual²) + ε).
-  /// out, residual, x: [R, D]; weight [D]; rstd f32 [R].
-  virtual void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual, const Tensor& x,
-                        const Tensor& weight, float epsilon) = 0;
+  /// residual += x (when x is not empty); out = residual · rstd · weight, rstd[R] =
+  /// 1/√(mean(residual²) + ε). out, residual, x: [R, D]; weight [D]; rstd f32 [R].
+  virtual void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
+                        const Tensor& x, const Tensor& weight, float epsilon) = 0;
   /// d_residual += the gradient through the norm; d_weight f32 [D] += …
-  virtual void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_out,
-                                 const Tensor& residual, const Tensor& rstd, const Tensor& weight) = 0;
+  virtual void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
+                                 const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
+                                 const Tensor& weight) = 0;
 
   // --- rope, rotate-half layout: pair i is elements i and i + pairs ------------------------------
-  /// out[r, h, :] = x[r, h, :] rotated by the table's row first_row + (r mod T), amplitudes included.
-  /// x, out [R, heads, K], may be the same tensor; elements past 2·pairs are copied.
+  /// out[r, h, :] = x[r, h, :] rotated by the table's row first_row + (r mod T), amplitudes
+  /// included. x, out [R, heads, K], may be the same tensor; elements past 2·pairs are copied.
   virtual void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
                     int64_t tokens) = 0;
   /// The transpose of the same linear map: d_x from d_out.
@@ -94,13 +100,15 @@ class Backend {
                              int64_t first_row, int64_t tokens) = 0;
 
   // --- causal attention in blocks, T×S never stored (Dao 2023, FlashAttention-2, alg. 1 and 2) ---
-  /// out, q [B·T, H, K]; k, v [B·S, G, K]; lse f32 [B, H, T] (natural log-sum-exp of scaled scores).
+  /// out, q [B·T, H, K]; k, v [B·S, G, K]; lse f32 [B, H, T] (natural log-sum-exp of scaled
+  /// scores).
   virtual void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                          const Tensor& v, const AttentionShape& shape) = 0;
   /// d_q, d_k, d_v are overwritten.
   virtual void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
-                                  const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                                  const Tensor& out, const Tensor& lse, const AttentionShape& shape) = 0;
+                                  const Tensor& d_out, const Tensor& q, const Tensor& k,
+                                  const Tensor& v, const Tensor& out, const Tensor& lse,
+                                  const AttentionShape& shape) = 0;
 
   // --- SwiGLU (Shazeer 2020): out = silu(gate) · up, all [R, F] ----------------------------------
   virtual void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) = 0;
@@ -108,24 +116,30 @@ class Backend {
   virtual void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                                const Tensor& gate, const Tensor& up) = 0;
 
-  // --- cross-entropy over a chunk of logits -------------------------------------------------------
-  /// nll f32 [R] = logsumexp(logits[r, :]) − logits[r, target]; 0 where target < 0. logits f32 [R, V].
+  // --- cross-entropy over a chunk of logits
+  // -------------------------------------------------------
+  /// nll f32 [R] = logsumexp(logits[r, :]) − logits[r, target]; 0 where target < 0. logits f32 [R,
+  /// V].
   virtual void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) = 0;
-  /// d_logits (x or f32; may be the storage of logits when f32) = (softmax − onehot) · scale; 0 where target < 0.
+  /// d_logits (x or f32; may be the storage of logits when f32) = (softmax − onehot) · scale; 0
+  /// where target < 0.
   virtual void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits,
                                       const Tensor& targets, float scale) = 0;
 
-  // --- element by element and reductions ----------------------------------------------------------
-  virtual void add(const Tensor& to, const Tensor& x) = 0;            ///< to += x
-  virtual void scale(const Tensor& x, float factor) = 0;              ///< x *= factor
-  virtual double sum_of_squares(const Tensor& x) = 0;                 ///< f32, in a fixed order
-  virtual int64_t argmax(const Tensor& logits) = 0;                   ///< f32 [V]; the first on a tie
+  // --- element by element and reductions
+  // ----------------------------------------------------------
+  virtual void add(const Tensor& to, const Tensor& x) = 0;  ///< to += x
+  virtual void scale(const Tensor& x, float factor) = 0;    ///< x *= factor
+  virtual double sum_of_squares(const Tensor& x) = 0;       ///< f32, in a fixed order
+  virtual int64_t argmax(const Tensor& logits) = 0;         ///< f32 [V]; the first on a tie
   /// x ~ N(0, deviation²), counter-based (Philox 4x32-10, Salmon 2011): element e depends on seed,
   /// stream and e only, the same on every backend.
   virtual void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) = 0;
 
-  // --- AdamW (Loshchilov & Hutter 2019, alg. 2), decoupled decay ----------------------------------
-  /// master, m, v, gradient f32; weight (f32 or bf16) receives the rounded master; it may be the master.
+  // --- AdamW (Loshchilov & Hutter 2019, alg. 2), decoupled decay
+  // ----------------------------------
+  /// master, m, v, gradient f32; weight (f32 or bf16) receives the rounded master; it may be the
+  /// master.
   virtual void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
                      const Tensor& gradient, const AdamwStep& step) = 0;
 

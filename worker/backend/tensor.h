@@ -1,4 +1,5 @@
-// A contiguous, row-major array on a device. Copies of a Tensor share the storage; slices are views.
+// A contiguous, row-major array on a device. Copies of a Tensor share the storage; slices are
+// views.
 #pragma once
 
 #include <cstddef>

@@ -13,7 +13,7 @@
 namespace ropesweep::data {
 
 struct Document {
-  int64_t index = 0;   ///< the record's number, from 0
+  int64_t index = 0;  ///< the record's number, from 0
   std::string text;
 };
 
@@ -33,14 +33,14 @@ class DocumentSource {
 struct Sample {
   int64_t index = 0;
   std::string prompt;
-  std::string reference;   ///< expected text or number
-  std::string location;    ///< where the answer stands: "start", "random", "end", or a depth "0.35"
+  std::string reference;  ///< expected text or number
+  std::string location;   ///< where the answer stands: "start", "random", "end", or a depth "0.35"
   std::string question_location;  ///< "start" | "end" | ""
 };
 
-/// Documents of `text` (path: .txt, .jsonl, .json lines, each plain, .gz or .zst) and of `synthetic-wiki`
-/// (built: at least `built_tokens` tokens a document under `tokenizer`).
-/// Errors: user error for a missing, empty or unknown file, or another kind.
+/// Documents of `text` (path: .txt, .jsonl, .json lines, each plain, .gz or .zst) and of
+/// `synthetic-wiki` (built: at least `built_tokens` tokens a document under `tokenizer`). Errors:
+/// user error for a missing, empty or unknown file, or another kind.
 std::unique_ptr<DocumentSource> open_documents(const DatasetSettings& settings,
                                                const llama::Tokenizer& tokenizer,
                                                int64_t built_tokens);

@@ -33,8 +33,8 @@ class Tokenizer {
   std::string chat_template_;
 };
 
-/// Reads DIR/tokenizer.json and DIR/tokenizer_config.json. Errors: user error naming file and field for an
-/// unknown model, pre-tokenizer, normalizer, post-processor or decoder, or a malformed file.
+/// Reads DIR/tokenizer.json and DIR/tokenizer_config.json. Errors: user error naming file and field
+/// for an unknown model, pre-tokenizer, normalizer, post-processor or decoder, or a malformed file.
 std::unique_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& directory);
 
 }  // namespace ropesweep::llama

@@ -121,8 +121,8 @@ namespace {
 HWY_EXPORT(softmax_tile);
 HWY_EXPORT(finish_row);
 
-/// Pieces of keys of a block: scores (f32) and weights of a tile stay in the second-level cache, and
-/// the rescaling of o is spread over enough keys.
+/// Pieces of keys of a block: scores (f32) and weights of a tile stay in the second-level cache,
+/// and the rescaling of o is spread over enough keys.
 constexpr int64_t kPiecesOfBlock = 4;
 constexpr int64_t kBlock = kPiecesOfBlock * kPiece;
 
