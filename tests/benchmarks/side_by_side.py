@@ -2,7 +2,7 @@
 """ropesweep's model beside PyTorch's: the same work, threads and number type, in turn, on one machine
 that does nothing else. Writes docs/benchmarks/DATE-HOST.json and prints the ratios.
 
-    tests/benchmarks/side_by_side.py [--quick] [--threads N] [--python PYTHON] [--output FILE]
+    tests/benchmarks/side_by_side.py [--quick] [--threads N] [--repeats N] [--python PYTHON] [--output FILE]
 
 --quick: little work, to see that it runs (its figures mean nothing). --python: an interpreter with
 torch and transformers; this one unless given.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKS = [("tiny", "train"), ("tiny", "losses"), ("smollm2", "train"), ("smollm2", "losses")]
-REPEATS = 3
+COMPILE_UP_TO = 8192  # tokens: PyTorch compiles a longer pass longer than it runs it
 
 
 def run(command: list[str], threads: int) -> list[dict]:
@@ -43,9 +43,10 @@ def measure(shape: str, work: str, arguments, program: str):
     """One result for each line of ropesweep's (its list of works is the one that counts)."""
     common = ["--shape", shape, "--work", work, "--threads", str(arguments.threads)]
     size = ["--batch", "1", "--tokens", "64"] if arguments.quick else []
-    for ours in run([program, *common, *size, "--repeat", str(REPEATS)], arguments.threads):
+    for ours in run([program, *common, *size, "--repeat", str(arguments.repeats)], arguments.threads):
         same = ["--batch", str(ours["batch"]), "--tokens", str(ours["tokens"]),
-                "--type", ours["type"], "--repeats", str(REPEATS)]
+                "--type", ours["type"], "--repeats", str(arguments.repeats),
+                "--compile", "both" if ours["tokens"] <= COMPILE_UP_TO else "no"]
         script = "tests/reference/pytorch_benchmark.py"
         peer = run([arguments.python, script, *common, *same], arguments.threads)[0]
         keys = ("shape", "work", "batch", "tokens", "type")
@@ -57,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

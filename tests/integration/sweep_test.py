@@ -189,6 +189,39 @@ class Campaign:
                   and len(self.expected) >= 8, f"figures: {self.expected}", reference)
         check(sweep.cells() == self.expected, "the figures differ from one worker's", sweep)
 
+    def test_demo(self):
+        """The demo sweep: random processes killed at random moments until it is done; equal to the bit
+        to a run that nothing disturbed, on another number of workers. Long campaigns only."""
+        if not self.long:
+            return
+        text = (ROOT / "experiments" / "sweeps" / "demo-short.toml").read_text()
+        text = text.replace('"../tiny/model"', json.dumps(str(ROOT / "experiments/tiny/model")))
+        text = text.replace('name = "demo-short"', 'name = "tiny"')
+        text += "\n[limits]\ncrash_limit = 1000\n"
+        calm = Sweep(self.binary, self.directory / "demo-calm", text)
+        check(calm.run("--workers", 1) == 0, "undisturbed", calm)
+        expected = calm.cells()
+        for workers in (2, 4):
+            sweep = Sweep(self.binary, self.directory / f"demo-killed-{workers}", text)
+            kills, done = {}, None
+            while done != 0:
+                run = sweep.start("--workers", workers)
+                wait_for(sweep, "runner")
+                while (done := run.poll()) is None:
+                    time.sleep(self.random.uniform(0.2, 4))
+                    living = sweep.processes()
+                    if not living:
+                        continue
+                    pid = self.random.choice(sorted(living))
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                        kills[living[pid][0]] = kills.get(living[pid][0], 0) + 1
+                    except ProcessLookupError:
+                        pass
+                nothing_left(sweep)
+            check(sweep.cells() == expected, "the figures differ from an undisturbed run's", sweep)
+            print(f"  demo on {workers} workers: killed {kills}, then equal", flush=True)
+
     def test_workers(self):
         """1, 2 and 4 workers, and an mpirun of the user's own: equal to the bit."""
         for workers in (2, 4) if self.long else (3,):
