@@ -135,8 +135,8 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
 }
 
 /// Rank 0's work with the store open.
-CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run) {
-  const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
+                                   const SweepInputs& inputs) {
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
@@ -165,18 +165,19 @@ int coordinator_rank(const RunOptions& run) {
   const auto channel = MpiChannel::start();
   const bool launched = !text_of_environment(kRunVariable).empty();
   CoordinatorResult result;
+  fs::path store;
   try {
     if (channel->size() < 2) {
       throw_user_error(
           "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
     }
-    result = coordinate_store(*channel, run);
+    const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+    store = inputs.store;
+    result = coordinate_store(*channel, run, inputs);
   } catch (...) {
     dismiss_workers(*channel);
     throw;
   }
-  const fs::path store =
-      run.store.empty() ? default_store(read_sweep(run.sweep)) : fs::path(run.store);
   if (!launched) {
     print_tables(store);
   }
