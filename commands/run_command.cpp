@@ -17,6 +17,7 @@
 #include "coordinator/protocol/process_watch.h"
 #include "coordinator/run_status.h"
 #include "experiments/error.h"
+#include "experiments/host_name.h"
 #include "worker/shepherd_rank.h"
 
 namespace ropesweep::commands {

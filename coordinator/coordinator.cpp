@@ -15,6 +15,7 @@
 
 #include "coordinator/progress.h"
 #include "coordinator/protocol/process_watch.h"
+#include "experiments/host_name.h"
 
 namespace ropesweep {
 namespace {

@@ -22,6 +22,7 @@
 #include "coordinator/protocol/process_watch.h"
 #include "coordinator/run_status.h"
 #include "experiments/error.h"
+#include "experiments/host_name.h"
 
 namespace ropesweep {
 namespace {

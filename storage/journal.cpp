@@ -29,7 +29,7 @@ std::vector<uint8_t> new_header() {
 
 }  // namespace
 
-Journal::Journal(std::filesystem::path path, FileDescriptor file, std::string identity,
+Journal::Journal(std::filesystem::path path, OwnedDescriptor file, std::string identity,
                  int64_t bytes)
     : path_(std::move(path)),
       file_(std::move(file)),

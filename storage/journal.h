@@ -71,11 +71,11 @@ class Journal {
   int64_t cut_bytes() const { return cut_bytes_; }
 
  private:
-  Journal(std::filesystem::path path, FileDescriptor file, std::string identity, int64_t bytes);
+  Journal(std::filesystem::path path, OwnedDescriptor file, std::string identity, int64_t bytes);
   void cut_back();
 
   std::filesystem::path path_;
-  FileDescriptor file_;
+  OwnedDescriptor file_;
   std::string identity_;
   int64_t durable_bytes_ = 0;
   int64_t cut_bytes_ = 0;

@@ -109,7 +109,7 @@ class Scanner {
 
   const std::filesystem::path& path_;
   const RecordReader& on_record_;
-  FileDescriptor file_;
+  OwnedDescriptor file_;
   JournalScan result_;
   std::vector<uint8_t> payload_;
 };

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "experiments/error.h"
+#include "experiments/host_name.h"
 
 namespace ropesweep {
 namespace {
@@ -23,12 +24,6 @@ std::set<std::string>& held_here() {
   return paths;
 }
 
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
-
 struct flock whole_file(short type) {
   struct flock lock {};
   lock.l_type = type;
@@ -36,7 +31,7 @@ struct flock whole_file(short type) {
   return lock;
 }
 
-LockHolder read_holder(const FileDescriptor& file, const std::filesystem::path& path) {
+LockHolder read_holder(const OwnedDescriptor& file, const std::filesystem::path& path) {
   std::string text(512, '\0');
   text.resize(read_at(file, 0, {reinterpret_cast<uint8_t*>(text.data()), text.size()}, path));
   LockHolder holder;
@@ -82,7 +77,7 @@ std::optional<LockHolder> lock_holder(const std::filesystem::path& directory) {
   const std::lock_guard guard(held_mutex);
   if (held_here().contains(path.string())) return LockHolder{host_name(), ::getpid()};
   if (!std::filesystem::exists(path)) return std::nullopt;
-  const FileDescriptor file = open_file(path, O_RDONLY);
+  const OwnedDescriptor file = open_file(path, O_RDONLY);
   struct flock lock = whole_file(F_RDLCK);  // conflicts with the writer's lock only
   if (::fcntl(file.get(), F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return std::nullopt;
   return read_holder(file, path);

@@ -27,7 +27,7 @@ class StoreLock {
 
  private:
   std::filesystem::path path_;
-  FileDescriptor file_;
+  OwnedDescriptor file_;
 };
 
 /// Who holds DIRECTORY/lock now; nothing when no one does.

@@ -23,30 +23,15 @@ namespace {
 
 }  // namespace
 
-FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
-  if (this != &other) {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    descriptor_ = std::exchange(other.descriptor_, -1);
-  }
-  return *this;
-}
-
-FileDescriptor::~FileDescriptor() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-FileDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode) {
+OwnedDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode) {
   for (;;) {
     const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(mode));
-    if (descriptor >= 0) return FileDescriptor(descriptor);
+    if (descriptor >= 0) return OwnedDescriptor(descriptor);
     if (errno != EINTR) fail(path, (flags & O_CREAT) ? "create" : "open", errno);
   }
 }
 
-void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
+void write_at(const OwnedDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
               const std::filesystem::path& path) {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(file.get(), bytes.data(), bytes.size(), offset);
@@ -57,7 +42,7 @@ void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_
   }
 }
 
-size_t read_at(const FileDescriptor& file, int64_t offset, std::span<uint8_t> bytes,
+size_t read_at(const OwnedDescriptor& file, int64_t offset, std::span<uint8_t> bytes,
                const std::filesystem::path& path) {
   size_t total = 0;
   while (total < bytes.size()) {
@@ -71,20 +56,20 @@ size_t read_at(const FileDescriptor& file, int64_t offset, std::span<uint8_t> by
   return total;
 }
 
-int64_t file_size(const FileDescriptor& file, const std::filesystem::path& path) {
+int64_t file_size(const OwnedDescriptor& file, const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
   return status.st_size;
 }
 
 std::vector<uint8_t> read_file(const std::filesystem::path& path) {
-  const FileDescriptor file = open_file(path, O_RDONLY);
+  const OwnedDescriptor file = open_file(path, O_RDONLY);
   std::vector<uint8_t> bytes(static_cast<size_t>(file_size(file, path)));
   bytes.resize(read_at(file, 0, bytes, path));
   return bytes;
 }
 
-void sync_data(const FileDescriptor& file, const std::filesystem::path& path) {
+void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path) {
   while (::fdatasync(file.get()) != 0) {
     if (errno != EINTR) fail(path, "sync", errno);
   }
@@ -92,7 +77,7 @@ void sync_data(const FileDescriptor& file, const std::filesystem::path& path) {
 
 void sync_directory(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory.empty() ? "." : directory;
-  const FileDescriptor file = open_file(path, O_RDONLY | O_DIRECTORY);
+  const OwnedDescriptor file = open_file(path, O_RDONLY | O_DIRECTORY);
   // Some network file systems refuse to sync a directory (EINVAL); they order names by themselves.
   if (::fsync(file.get()) != 0 && errno != EINVAL) fail(path, "sync", errno);
 }
@@ -101,7 +86,7 @@ void replace_file(const std::filesystem::path& path, std::span<const uint8_t> by
   std::filesystem::path beside = path;
   beside += ".new";
   try {
-    const FileDescriptor file = open_file(beside, O_WRONLY | O_CREAT | O_TRUNC);
+    const OwnedDescriptor file = open_file(beside, O_WRONLY | O_CREAT | O_TRUNC);
     write_at(file, 0, bytes, beside);
     sync_data(file, beside);
     if (::rename(beside.c_str(), path.c_str()) != 0) fail(path, "replace", errno);

@@ -8,45 +8,30 @@
 #include <string>
 #include <vector>
 
+#include "experiments/owned_descriptor.h"
+
 namespace ropesweep {
 
-/// Owns a file descriptor.
-class FileDescriptor {
- public:
-  FileDescriptor() = default;
-  explicit FileDescriptor(int descriptor) : descriptor_(descriptor) {}
-  FileDescriptor(FileDescriptor&& other) noexcept;
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor();
-
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_ = -1;
-};
-
 /// open(2) with O_CLOEXEC. Errors: transient, naming the file and the system's reason.
-FileDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode = 0644);
+OwnedDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode = 0644);
 
 /// Writes all bytes at `offset`, over short writes and interrupts. Errors: transient.
-void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
+void write_at(const OwnedDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
               const std::filesystem::path& path);
 
 /// Reads up to `bytes.size()` at `offset`; fewer only at the file's end. Returns the count. Errors:
 /// transient.
-size_t read_at(const FileDescriptor& file, int64_t offset, std::span<uint8_t> bytes,
+size_t read_at(const OwnedDescriptor& file, int64_t offset, std::span<uint8_t> bytes,
                const std::filesystem::path& path);
 
-int64_t file_size(const FileDescriptor& file, const std::filesystem::path& path);
+int64_t file_size(const OwnedDescriptor& file, const std::filesystem::path& path);
 
 /// The whole file. Errors: transient.
 std::vector<uint8_t> read_file(const std::filesystem::path& path);
 
 /// fdatasync; fsync of a directory, so that a created or renamed name in it survives. Errors:
 /// transient.
-void sync_data(const FileDescriptor& file, const std::filesystem::path& path);
+void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path);
 void sync_directory(const std::filesystem::path& directory);
 
 /// The file holds either its old or these bytes whatever happens: written beside, synced, renamed.

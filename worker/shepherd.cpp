@@ -8,7 +8,7 @@
 #include <chrono>
 #include <thread>
 
-#include "coordinator/protocol/process_watch.h"
+#include "experiments/host_name.h"
 
 namespace ropesweep {
 namespace {

@@ -50,10 +50,4 @@ void exit_when_gone(pid_t pid, int exit_code) {
   }).detach();
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 }  // namespace ropesweep

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "coordinator/protocol/owned_descriptor.h"
+#include "experiments/owned_descriptor.h"
 
 namespace ropesweep {
 
@@ -27,8 +27,5 @@ class ProcessWatch {
 /// Ends this process with _exit(exit_code) as soon as `pid` has ended, from a thread of its own: a
 /// run leaves nothing behind, whatever the main thread is blocked in.
 void exit_when_gone(pid_t pid, int exit_code);
-
-/// This host's name.
-std::string host_name();
 
 }  // namespace ropesweep

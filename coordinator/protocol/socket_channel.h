@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "coordinator/protocol/channel.h"
-#include "coordinator/protocol/owned_descriptor.h"
+#include "experiments/owned_descriptor.h"
 
 namespace ropesweep {
 
