@@ -153,8 +153,8 @@ void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
 }
 
 void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {
-  // A fine-tune's later attempt may have gone on from a saved state: its time is not the whole.
-  if (attempt > 1 && task(index).kind == TaskKind::fine_tune) {
+  // A later attempt may have gone on from what was saved: its time is not the whole.
+  if (attempt > 1) {
     return;
   }
   costs_.observe(task(index), outcome.seconds);
@@ -176,7 +176,7 @@ std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
     const Scheduler::State state = scheduler_.state(index);
     if (state == Scheduler::State::ready) {
       const bool fits =
-          task(index).kind == TaskKind::fine_tune || scheduler_.seconds(index) <= seconds_left(now);
+          scheduler_.can_save(index) || scheduler_.seconds(index) <= seconds_left(now);
       result.push_back(
           {task(index).id, fits ? "waits for a worker"
                                 : fmt::format("needs about {:.0f} s, and {:.0f} s are left",

@@ -26,7 +26,7 @@ inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 /// What the scheduler knows of a task.
 struct ScheduledTask {
   double seconds = 0;     ///< estimate
-  bool can_save = false;  ///< stops and resumes (a fine-tune)
+  bool can_save = false;  ///< stops and resumes
   std::string weights_key;
   std::vector<TaskIndex> needs;  ///< tasks that must finish first
 };
@@ -79,6 +79,7 @@ class Scheduler {
   /// The number of a weights key, kNoWeights when no task has it.
   WeightsIndex weights_index(const std::string& key) const;
   double seconds(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].seconds; }
+  bool can_save(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].can_save; }
   double critical_path(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].length; }
   int64_t size() const { return static_cast<int64_t>(tasks_.size()); }
   int64_t ready() const { return ready_; }

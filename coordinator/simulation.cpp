@@ -7,6 +7,12 @@
 #include <unordered_map>
 
 namespace ropesweep {
+namespace {
+
+/// An evaluation goes on at its next sample; one of a single sample starts again.
+bool has_several_samples(const Task& task) { return task.dataset.samples != 1; }
+
+}  // namespace
 
 std::vector<ScheduledTask> scheduled_tasks(const std::vector<Task>& tasks, const CostModel& costs) {
   std::unordered_map<std::string, TaskIndex> index;
@@ -18,7 +24,7 @@ std::vector<ScheduledTask> scheduled_tasks(const std::vector<Task>& tasks, const
   for (const Task& task : tasks) {
     ScheduledTask entry;
     entry.seconds = costs.seconds(task);
-    entry.can_save = task.kind == TaskKind::fine_tune;
+    entry.can_save = task.kind == TaskKind::fine_tune || has_several_samples(task);
     entry.weights_key = task.weights_key;
     for (const std::string& need : task.needs) {
       if (const auto found = index.find(need); found != index.end()) {

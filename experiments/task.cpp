@@ -23,7 +23,7 @@ class TaskMaker {
         digests_(digests),
         geometries_(geometries),
         finished_(finished.begin(), finished.end()),
-        checkpoints_(std::filesystem::absolute(store_directory) / "checkpoints") {
+        directory_(std::filesystem::absolute(store_directory)) {
     for (const FineTune& fine_tune : grid.fine_tunes) fine_tunes_[fine_tune.id] = &fine_tune;
   }
 
@@ -81,7 +81,7 @@ class TaskMaker {
   }
 
   std::string checkpoint_of(const std::string& fine_tune) const {
-    return (checkpoints_ / fine_tune).string();
+    return (directory_ / "checkpoints" / fine_tune).string();
   }
 
   /// The config that a chain of stages starts from; empty: the base model.
@@ -139,6 +139,7 @@ class TaskMaker {
       lengths.push_back(cell.context_length);
     }
     task.id = short_id(ids);
+    task.output = (directory_ / "evaluations" / (task.id + ".jsonl")).string();
     const Cell& first = task.cells.front();
     const ModelGeometry& geometry = geometry_of(first.model, init_of(first.fine_tune));
     const Cost cost = evaluation_cost(geometry, task.dataset, lengths, sweep_.workers.type);
@@ -183,7 +184,7 @@ class TaskMaker {
   const Digests& digests_;
   const Geometries& geometries_;
   std::set<std::string> finished_, needed_;
-  std::filesystem::path checkpoints_;
+  std::filesystem::path directory_;  ///< NAME.d
   std::map<std::string, const FineTune*> fine_tunes_;
 };
 

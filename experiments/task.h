@@ -19,6 +19,9 @@ struct Task {
   std::string weights;      ///< absolute directory of the weights to load; empty: start from `init`
   std::string weights_key;  ///< what identifies the loaded weights: fine-tune id, or model digest
   std::vector<std::string> needs;  ///< fine-tune ids that must be finished first
+  /// Absolute. Fine-tune: the directory of its checkpoint and saved state; evaluation: the file of
+  /// its finished samples, empty: they are not kept.
+  std::string output;
   std::string scheme;              ///< effective scheme
   double scale = 1;                ///< effective scale: train scale (fine-tune) or eval scale
   // evaluation
@@ -28,7 +31,6 @@ struct Task {
   FineTune fine_tune;
   DatasetSettings training_data;    ///< resolved from recipe.data; kind and path, or a built set
   DatasetSettings validation_data;  ///< kind empty: none
-  std::string output;               ///< absolute directory for the checkpoint and the saved state
   // how
   WorkerSettings workers;
   int64_t seed = 0;

@@ -87,6 +87,9 @@ class JournaledStore final : public Store {
             {"cells", cells},
             {"outcome", outcome},
             {"final", final_failure}});
+    if (attempt.kind == "evaluation" && (attempt.status == "finished" || final_failure)) {
+      settled_evaluations_.push_back(attempt.task);
+    }
   }
 
   void skipped(const std::string& id, const std::string& reason) override {
@@ -94,10 +97,21 @@ class JournaledStore final : public Store {
   }
 
   void rerun(const std::vector<std::string>& ids) override {
-    if (!ids.empty()) record({{"event", "rerun"}, {"ids", ids}});
+    if (ids.empty()) return;
+    record({{"event", "rerun"}, {"ids", ids}});
+    // Again means from nothing. Whose samples a file holds is not known here: all go.
+    std::error_code ignored;
+    std::filesystem::remove_all(evaluations(), ignored);
   }
 
-  void sync() override { journal_->sync(); }
+  void sync() override {
+    journal_->sync();
+    for (const std::string& task : settled_evaluations_) {
+      std::error_code ignored;  // what stays is only space
+      std::filesystem::remove(evaluations() / (task + ".jsonl"), ignored);
+    }
+    settled_evaluations_.clear();
+  }
 
   void publish() override {
     sync();  // what is published is durable
@@ -117,6 +131,9 @@ class JournaledStore final : public Store {
   }
 
  private:
+  /// Finished samples of evaluations that go on, written by their runners.
+  std::filesystem::path evaluations() const { return directory_ / "evaluations"; }
+
   static nlohmann::json planned_event() {
     return {{"event", "planned"},
             {"cells", nlohmann::json::array()},
@@ -155,6 +172,7 @@ class JournaledStore final : public Store {
   std::optional<StoreLock> lock_;
   StoreState state_;
   std::unique_ptr<Journal> journal_;
+  std::vector<std::string> settled_evaluations_;  ///< tasks, until the next sync
   bool changed_ = true;
   Clock::time_point last_publish_{};
   Seconds publish_cost_{0};

@@ -227,7 +227,9 @@ TEST(Reactor, TheTimeLimitStopsWorkAndLetsFineTunesSave) {
   options.save_margin_seconds = 10;
   options.suspicion_seconds = 1000;
   // By the prior rate 10 s and 200 s: the long evaluation can never fit.
-  Room room({fine_tune_task("f", {}, 1e14), evaluation_task("long", "base", {}, 1e13)}, 2, options);
+  Task single = evaluation_task("long", "base", {}, 1e13);
+  single.dataset.samples = 1;
+  Room room({fine_tune_task("f", {}, 1e14), single}, 2, options);
   room.enroll(1);
   room.enroll(2);
   room.turn();

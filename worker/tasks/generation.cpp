@@ -47,7 +47,8 @@ void check_prompt(std::span<const int32_t> prompt, int64_t vocabulary) {
 
 CellOutcome measure_cell(llama::Model& model, const llama::Tokenizer& tokenizer,
                          const DatasetSettings& settings, const Cell& cell, double fraction_before,
-                         double fraction_share, const TaskContext& context) {
+                         double fraction_share, EvaluationProgress& progress,
+                         const TaskContext& context) {
   const auto start = std::chrono::steady_clock::now();
   const auto samples = data::load_samples(settings, tokenizer, cell.context_length);
   const int64_t max_new_tokens = settings.max_new_tokens > 0
@@ -59,15 +60,23 @@ CellOutcome measure_cell(llama::Model& model, const llama::Tokenizer& tokenizer,
   for (size_t i = 0; i < samples.size(); ++i) {
     throw_if_stopped(context);
     const data::Sample& sample = samples[i];
-    report_progress(context,
-                    fraction_before + fraction_share * static_cast<double>(i) /
-                                          static_cast<double>(samples.size()),
-                    fmt::format("{} at {}, sample {} of {}", settings.kind, cell.context_length,
-                                i + 1, samples.size()));
-    const Generated generated = generate(
-        model, tokenizer, encode_prompt(tokenizer, settings, sample.prompt), max_new_tokens,
-        [&](const std::string& text) { return is_decided(settings, text, sample.reference); },
-        context);
+    const std::string key = fmt::format("{}/{}", cell.id, i);
+    Generated generated;
+    if (const nlohmann::json* record = progress.find(key)) {
+      generated.ids = record->get<std::vector<int32_t>>();
+      generated.text = tokenizer.decode(generated.ids);
+    } else {
+      report_progress(context,
+                      fraction_before + fraction_share * static_cast<double>(i) /
+                                            static_cast<double>(samples.size()),
+                      fmt::format("{} at {}, sample {} of {}", settings.kind, cell.context_length,
+                                  i + 1, samples.size()));
+      generated = generate(
+          model, tokenizer, encode_prompt(tokenizer, settings, sample.prompt), max_new_tokens,
+          [&](const std::string& text) { return is_decided(settings, text, sample.reference); },
+          context);
+      progress.keep(key, generated.ids);
+    }
     const bool hit = totals.add(sample, generated.text, static_cast<int64_t>(generated.ids.size()));
     if (settings.keep_samples) {
       outcome.samples.push_back(
@@ -155,6 +164,7 @@ std::vector<Measure> AccuracyTotals::measures() const {
 std::vector<CellOutcome> measure_retrieval(llama::Model& model, const llama::Tokenizer& tokenizer,
                                            const DatasetSettings& settings,
                                            std::span<const Cell> cells,
+                                           EvaluationProgress& progress,
                                            const TaskContext& context) {
   if (settings.which != "first" && settings.which != "last") {
     throw_user_error("data set '{}': which '{}' is unknown; choose first or last", settings.name,
@@ -164,7 +174,7 @@ std::vector<CellOutcome> measure_retrieval(llama::Model& model, const llama::Tok
   const double share = 1.0 / static_cast<double>(cells.size());
   for (size_t i = 0; i < cells.size(); ++i) {
     outcomes.push_back(measure_cell(model, tokenizer, settings, cells[i],
-                                    share * static_cast<double>(i), share, context));
+                                    share * static_cast<double>(i), share, progress, context));
   }
   return outcomes;
 }

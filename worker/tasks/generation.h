@@ -14,6 +14,7 @@
 #include "worker/data/corpus.h"
 #include "worker/llama/model.h"
 #include "worker/llama/tokenizer.h"
+#include "worker/tasks/evaluation_progress.h"
 #include "worker/tasks/task_runner.h"
 
 namespace ropesweep::tasks {
@@ -54,10 +55,13 @@ class AccuracyTotals {
   std::map<std::string, Measure> by_location_;
 };
 
-/// Measures `cells`, which differ in context length only: each has its own samples.
-/// Errors: user error for bad settings or data; Error(time) when stopped.
+/// Measures `cells`, which differ in context length only: each has its own samples. Those that
+/// `progress` has are only scored. Errors: user error for bad settings or data; Error(time) when
+/// stopped.
 std::vector<CellOutcome> measure_retrieval(llama::Model& model, const llama::Tokenizer& tokenizer,
                                            const DatasetSettings& settings,
-                                           std::span<const Cell> cells, const TaskContext& context);
+                                           std::span<const Cell> cells,
+                                           EvaluationProgress& progress,
+                                           const TaskContext& context);
 
 }  // namespace ropesweep::tasks

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <functional>
 
@@ -43,12 +44,15 @@ class WindowBatcher {
   /// that was not asked for has loss 0.
   using Sink =
       std::function<void(const TokenizedDocument&, const Window&, std::span<const float> losses)>;
+  /// Called after the windows of a pass, with their count.
+  using PassEnd = std::function<void(int64_t windows)>;
 
-  WindowBatcher(llama::Model& model, int32_t bos, Sink sink)
+  WindowBatcher(llama::Model& model, int32_t bos, Sink sink, PassEnd pass_end)
       : model_(model),
         bos_(bos),
         least_(model.positions().depends_on_length() ? 0 : kLeastPositions),
-        sink_(std::move(sink)) {}
+        sink_(std::move(sink)),
+        pass_end_(std::move(pass_end)) {}
 
   /// `score_from`: the first token whose loss is wanted.
   void add(std::shared_ptr<const TokenizedDocument> document, const Window& window) {
@@ -74,6 +78,7 @@ class WindowBatcher {
                 token_losses_.begin() + static_cast<std::ptrdiff_t>(shift));
       sink_(*document, window, token_losses_);
     }
+    pass_end_(batch);
     waiting_.clear();
     ids_.clear();
     targets_.clear();
@@ -110,6 +115,7 @@ class WindowBatcher {
   int64_t
       least_;  ///< positions fed at least; static positions only: dynamic ones depend on the number
   Sink sink_;
+  PassEnd pass_end_;
   int64_t positions_ = 0;
   std::vector<Waiting> waiting_;
   std::vector<int32_t> ids_, targets_;
@@ -176,20 +182,54 @@ struct PassSettings {
   double fraction_before, fraction_share;  ///< of the whole task
 };
 
+/// How far a pass has come: windows whose losses are in the cells' totals, from the first one on.
+class PassProgress {
+ public:
+  PassProgress(EvaluationProgress& progress, std::vector<CellState>& cells)
+      : progress_(progress), cells_(cells) {
+    for (const CellState& state : cells) key_ += (key_.empty() ? "" : " ") + state.cell->id;
+    if (const nlohmann::json* record = progress.find(key_)) {
+      windows_ = record->at("windows");
+      for (size_t i = 0; i < cells.size(); ++i) {
+        cells[i].totals.restore(record->at("totals").at(i));
+      }
+    }
+  }
+
+  int64_t windows() const { return windows_; }
+
+  /// `count` more windows are in the totals.
+  void keep(int64_t count) {
+    windows_ += count;
+    nlohmann::json record = {{"windows", windows_}, {"totals", nlohmann::json::array()}};
+    for (const CellState& state : cells_) record["totals"].push_back(state.totals.saved());
+    progress_.keep(key_, record);
+  }
+
+ private:
+  EvaluationProgress& progress_;
+  std::vector<CellState>& cells_;
+  std::string key_;
+  int64_t windows_ = 0;
+};
+
 void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellState>& cells,
-              const TaskContext& context) {
+              EvaluationProgress& progress, const TaskContext& context) {
   const DatasetSettings& settings = pass.settings;
   int64_t longest = 0;
   for (const CellState& state : cells)
     longest = std::max(longest, built_tokens(state.rule, settings));
   const auto source = data::open_documents(settings, pass.tokenizer, longest);
+  PassProgress done(progress, cells);
+  const int64_t resume_at = done.windows();
   WindowBatcher batcher(
       model, cells[0].rule.bos ? pass.tokenizer.bos_id() : -1,
       [&](const TokenizedDocument& document, const Window& window, std::span<const float> losses) {
         add_to_cells(cells, document, window, losses, context);
-      });
+      },
+      [&](int64_t windows) { done.keep(windows); });
   data::Document document;
-  int64_t used = 0;
+  int64_t used = 0, windows_before = 0;  ///< documents; windows of those before this one
   while ((settings.samples == 0 || used < settings.samples) && source->next(document)) {
     auto tokenized = std::make_shared<TokenizedDocument>();
     tokenized->index = document.index;
@@ -198,6 +238,7 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
     if (tokens < settings.minimum_length) continue;
     const std::vector<Window> windows = windows_of_pass(tokens, cells);
     for (size_t i = 0; i < windows.size(); ++i) {
+      if (windows_before + static_cast<int64_t>(i) < resume_at) continue;
       throw_if_stopped(context);
       batcher.add(tokenized, windows[i]);
       const double of_document = static_cast<double>(i) / static_cast<double>(windows.size());
@@ -208,6 +249,7 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
                                   windows.size()));
     }
     ++used;
+    windows_before += static_cast<int64_t>(windows.size());
   }
   batcher.flush();
   if (source->bad_records() > 0) {
@@ -251,6 +293,38 @@ PerplexityTotals::Moments PerplexityTotals::with_open_document() const {
   return moments;
 }
 
+template <typename Totals, typename Visit>
+void PerplexityTotals::each_field(Totals& totals, Visit visit) {
+  for (auto* moments : {&totals.documents_, &totals.windows_}) {
+    visit(moments->count);
+    visit(moments->tokens);
+    visit(moments->sum_nll);
+    visit(moments->sum_yy);
+    visit(moments->sum_yt);
+    visit(moments->sum_tt);
+  }
+  visit(totals.open_document_);
+  visit(totals.open_nll_);
+  visit(totals.open_tokens_);
+  visit(totals.sum_of_means_);
+  visit(totals.sum_of_squared_means_);
+}
+
+nlohmann::json PerplexityTotals::saved() const {
+  nlohmann::json saved = nlohmann::json::array();
+  // As bits: JSON has no infinity and no NaN.
+  each_field(*this, [&](const auto& field) { saved.push_back(std::bit_cast<uint64_t>(field)); });
+  return saved;
+}
+
+void PerplexityTotals::restore(const nlohmann::json& saved) {
+  size_t i = 0;
+  each_field(*this, [&](auto& field) {
+    field = std::bit_cast<std::remove_reference_t<decltype(field)>>(
+        saved.at(i++).template get<uint64_t>());
+  });
+}
+
 std::vector<Measure> PerplexityTotals::measures() const {
   const Moments documents = with_open_document();
   const Moments& units = documents.count > 1 ? documents : windows_;
@@ -276,6 +350,7 @@ std::vector<Measure> PerplexityTotals::measures() const {
 std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::Tokenizer& tokenizer,
                                             const DatasetSettings& settings,
                                             std::span<const Cell> cells,
+                                            EvaluationProgress& progress,
                                             const TaskContext& context) {
   const bool fused = settings.window == "truncated" && !model.positions().depends_on_length();
   std::vector<std::vector<CellState>> passes;
@@ -296,7 +371,7 @@ std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::To
     const auto start = std::chrono::steady_clock::now();
     const double share = 1.0 / static_cast<double>(passes.size());
     run_pass(model, {tokenizer, settings, share * static_cast<double>(p), share}, passes[p],
-             context);
+             progress, context);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     int64_t tokens = 0;
     for (const CellState& state : passes[p]) tokens += state.totals.tokens();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "experiments/settings.h"
 #include "worker/llama/model.h"
 #include "worker/llama/tokenizer.h"
+#include "worker/tasks/evaluation_progress.h"
 #include "worker/tasks/task_runner.h"
 
 namespace ropesweep::tasks {
@@ -28,6 +30,10 @@ class PerplexityTotals {
 
   int64_t tokens() const { return windows_.tokens; }
 
+  /// The whole state, to the bit, and back. Errors: nlohmann's exception for another JSON.
+  nlohmann::json saved() const;
+  void restore(const nlohmann::json& saved);
+
  private:
   /// Sums over units (documents or windows) for a ratio Σy/Σt and its error.
   struct Moments {
@@ -35,6 +41,10 @@ class PerplexityTotals {
     double sum_nll = 0, sum_yy = 0, sum_yt = 0, sum_tt = 0;
     void add(double nll, int64_t unit_tokens);
   };
+
+  /// Calls `visit` with each field, in the order in which they are saved.
+  template <typename Totals, typename Visit>
+  static void each_field(Totals& totals, Visit visit);
 
   Moments with_open_document() const;
 
@@ -48,11 +58,12 @@ class PerplexityTotals {
 /// Measures `cells`, which differ in context length only, under the model's positions. Truncated
 /// windows under static positions take one pass at the longest length: a causal model's losses of a
 /// prefix are those of the prefix alone, to the bit. Otherwise each length is a pass of its own.
-/// Errors: user error for bad settings or data, or when no token is scored; Error(time) when
-/// stopped.
+/// Windows that `progress` has are not run again. Errors: user error for bad settings or data, or
+/// when no token is scored; Error(time) when stopped.
 std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::Tokenizer& tokenizer,
                                             const DatasetSettings& settings,
                                             std::span<const Cell> cells,
+                                            EvaluationProgress& progress,
                                             const TaskContext& context);
 
 }  // namespace ropesweep::tasks

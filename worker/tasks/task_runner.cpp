@@ -1,6 +1,7 @@
 // From a task to its outcome: device, weights, positions, then the task's own code.
 #include "worker/tasks/task_runner.h"
 
+#include <charconv>
 #include <chrono>
 #include <new>
 
@@ -11,11 +12,59 @@
 
 namespace ropesweep::tasks {
 
-std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads) {
-  if (device == "cpu" || device == "auto") return backend::make_cpu_backend(threads);
-  if (device == "cuda" || device.starts_with("cuda:")) {
-    throw_user_error("device '{}': this build has no CUDA backend; choose cpu", device);
+#ifdef ROPESWEEP_CUDA
+
+int cuda_devices() { return backend::cuda_device_count(); }
+
+namespace {
+
+std::unique_ptr<backend::Backend> make_cuda(const std::string& device, int number) try {
+  return backend::make_cuda_backend(number);
+} catch (const backend::NoDevice& error) {
+  throw_user_error(
+      "device '{}': {}; is the driver there (nvidia-smi), and CUDA_VISIBLE_DEVICES right?", device,
+      error.what());
+}
+
+}  // namespace
+
+#else
+
+int cuda_devices() { return 0; }
+
+namespace {
+
+std::unique_ptr<backend::Backend> make_cuda(const std::string& device, int) {
+  throw_user_error("device '{}': this build has no CUDA backend; choose cpu", device);
+}
+
+}  // namespace
+
+#endif
+
+namespace {
+
+/// N of "cuda:N".
+int cuda_number(const std::string& device) {
+  const char* const first = device.data() + std::string("cuda:").size();
+  const char* const last = device.data() + device.size();
+  int number = 0;
+  const auto [end, failure] = std::from_chars(first, last, number);
+  if (failure != std::errc() || end != last || number < 0) {
+    throw_user_error("device '{}' is unknown; choose cpu, cuda, cuda:N or auto", device);
   }
+  return number;
+}
+
+}  // namespace
+
+std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads) {
+  if (device == "cpu") return backend::make_cpu_backend(threads);
+  if (device == "auto") {
+    return cuda_devices() > 0 ? make_cuda(device, 0) : backend::make_cpu_backend(threads);
+  }
+  if (device == "cuda") return make_cuda(device, 0);
+  if (device.starts_with("cuda:")) return make_cuda(device, cuda_number(device));
   throw_user_error("device '{}' is unknown; choose cpu, cuda, cuda:N or auto", device);
 }
 
@@ -48,20 +97,23 @@ struct TaskRunner::State {
     LoadedModel& loaded = cache.get(key + " " + task.workers.type, source_of(task));
     set_positions(*loaded.model, task);
     Outcome outcome;
+    outcome.type = backend::name_of(loaded.model->weights().embedding.dtype());
+    const std::string device = backend->description();
+    EvaluationProgress progress(task.output, fmt::format("{} {} {}", task.id, outcome.type,
+                                                         device.substr(0, device.find(' '))));
     const std::string& kind = task.dataset.kind;
     if (is_perplexity(kind)) {
-      outcome.cells =
-          measure_perplexity(*loaded.model, *loaded.tokenizer, task.dataset, task.cells, context);
+      outcome.cells = measure_perplexity(*loaded.model, *loaded.tokenizer, task.dataset, task.cells,
+                                         progress, context);
     } else if (is_retrieval(kind)) {
-      outcome.cells =
-          measure_retrieval(*loaded.model, *loaded.tokenizer, task.dataset, task.cells, context);
+      outcome.cells = measure_retrieval(*loaded.model, *loaded.tokenizer, task.dataset, task.cells,
+                                        progress, context);
     } else {
       throw_user_error(
           "data set '{}': kind '{}' is unknown; choose text, synthetic-wiki, synthetic-mix, lines, "
           "passkey or wikiqa",
           task.dataset.name, kind);
     }
-    outcome.type = backend::name_of(loaded.model->weights().embedding.dtype());
     return outcome;
   }
 

@@ -32,7 +32,11 @@ struct TaskContext {
   std::function<void(const TokenLoss& loss)> token_loss;
 };
 
-/// The backend of a device text: cpu | cuda | cuda:N | auto. Errors: user error when there is no
+/// CUDA devices that this process sees; 0 without a driver or in a build without CUDA.
+int cuda_devices();
+
+/// The backend of a device text: cpu | cuda (the first) | cuda:N | auto (CUDA
+/// where there is a device). Errors: user error when there is no
 /// such device.
 std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads);
 
