@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include "worker/backend/tensor.h"
@@ -146,7 +147,19 @@ class Backend {
   virtual void synchronize() = 0;
 };
 
+/// What a make_…_backend throws when there is no such device.
+class NoDevice : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// The CPU backend. `threads` ≥ 1; 0: all cores this process may use.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+/// The CUDA backend on a device, by its number among those that CUDA_VISIBLE_DEVICES leaves. Only
+/// where the build has it (ROPESWEEP_CUDA). Errors: NoDevice.
+std::unique_ptr<Backend> make_cuda_backend(int device);
+/// Devices that this process sees; 0 without a driver.
+int cuda_device_count();
 
 }  // namespace ropesweep::backend

@@ -1,30 +1,16 @@
 // AdamW (Loshchilov & Hutter 2019, algorithm 2) with f32 master weights:
 //   m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²
 //   w ← w·(1 − ηλ) − (η / (1 − β₁ᵗ)) · m / (√v / √(1 − β₂ᵗ) + ε)
-#include <cmath>
-
+#include "worker/backend/adamw_factors.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/adamw.cpp"
 #include <hwy/foreach_target.h>
 // Order matters: after foreach_target.h.
 #include "worker/backend/cpu/simd-inl.h"
-
-#ifndef ROPESWEEP_ADAMW_FACTORS
-#define ROPESWEEP_ADAMW_FACTORS
-namespace ropesweep::backend::cpu {
-
-/// What a step comes down to for one element.
-struct AdamwFactors {
-  float gradient_scale, beta1, beta2, keep, rate, root_correction, epsilon;
-};
-
-}  // namespace ropesweep::backend::cpu
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace ropesweep::backend::cpu {
@@ -72,30 +58,10 @@ namespace {
 HWY_EXPORT(adamw_f32);
 HWY_EXPORT(adamw_bf16);
 
-AdamwFactors factors_of(const AdamwStep& step) {
-  const double t = static_cast<double>(step.step);
-  const double rate = step.learning_rate, decay = step.weight_decay;
-  return {
-      .gradient_scale = step.gradient_scale,
-      .beta1 = step.beta1,
-      .beta2 = step.beta2,
-      .keep = static_cast<float>(1.0 - rate * decay),
-      .rate = static_cast<float>(rate / (1.0 - std::pow(double{step.beta1}, t))),
-      .root_correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(double{step.beta2}, t))),
-      .epsilon = step.epsilon};
-}
-
 }  // namespace
 
 void CpuBackend::adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
                        const Tensor& gradient, const AdamwStep& step) {
-  require(is_real(weight) && weight.shape() == master.shape() &&
-              is(master, Dtype::f32, weight.shape()) && is(m, Dtype::f32, weight.shape()) &&
-              is(v, Dtype::f32, weight.shape()) && is(gradient, Dtype::f32, weight.shape()),
-          "adamw", "weight, and in f32 master, m, v and gradient must have one shape");
-  require(step.step >= 1, "adamw", "steps count from 1");
-  const OpTimer timer("adamw", 14 * static_cast<double>(weight.elements()),
-                      static_cast<double>(weight.bytes() + 7 * master.bytes()));
   const AdamwFactors factors = factors_of(step);
   parallel_ranges(threads_, weight.elements(), 4096, [&](int64_t first, int64_t last) {
     float* const masters = master.data<float>() + first;

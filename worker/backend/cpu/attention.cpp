@@ -12,7 +12,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/attention.cpp"
@@ -261,29 +260,8 @@ class QueryTile {
 
 }  // namespace
 
-void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                     const Tensor& lse, const AttentionShape& s) {
-  require(s.batch > 0 && s.queries > 0 && s.keys >= s.queries && s.kv_heads > 0 &&
-              s.heads % s.kv_heads == 0 && s.head_dim > 0 && s.head_dim <= 256 && s.scale > 0,
-          op, "the shape needs B, T, G > 0, S ≥ T, G dividing H, 0 < K ≤ 256 and a scale");
-  require(is_real(q) && q.shape() == Shape{s.batch * s.queries, s.heads, s.head_dim} &&
-              is(k, q.dtype(), {s.batch * s.keys, s.kv_heads, s.head_dim}) &&
-              is(v, q.dtype(), k.shape()) && is(lse, Dtype::f32, {s.batch, s.heads, s.queries}),
-          op, "q [B·T, H, K], k and v [B·S, G, K] and lse f32 [B, H, T] don't fit the shape");
-}
-
-double attention_flops(const AttentionShape& s) {
-  const double first = static_cast<double>(s.keys - s.queries + 1);
-  const double pairs = 0.5 * static_cast<double>(s.queries) * (first + static_cast<double>(s.keys));
-  return 4.0 * pairs * static_cast<double>(s.batch * s.heads * s.head_dim);
-}
-
 void CpuBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                            const Tensor& v, const AttentionShape& shape) {
-  check_attention("attention", q, k, v, lse, shape);
-  require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
-  const OpTimer timer("attention", attention_flops(shape),
-                      static_cast<double>(out.bytes() + q.bytes() + k.bytes() + v.bytes()));
   if (shape.queries <= kFewQueries) {
     attention_of_few_queries(out, lse, q, k, v, shape, threads_, *pool_);
     return;

@@ -13,7 +13,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/attention_backward.cpp"
@@ -320,14 +319,7 @@ void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const 
                                     const Tensor& d_out, const Tensor& q, const Tensor& k,
                                     const Tensor& v, const Tensor& out, const Tensor& lse,
                                     const AttentionShape& shape) {
-  const char* const op = "attention_backward";
-  check_attention(op, q, k, v, lse, shape);
   const Dtype dtype = q.dtype();
-  require(is(out, dtype, q.shape()) && is(d_out, dtype, q.shape()) && is(d_q, dtype, q.shape()) &&
-              is(d_k, dtype, k.shape()) && is(d_v, dtype, k.shape()),
-          op, "out, d_out and d_q must be like q, d_k and d_v like k");
-  const OpTimer timer(op, 2.5 * attention_flops(shape),
-                      4 * static_cast<double>(q.bytes() + k.bytes()));
   if (dtype == Dtype::bf16 && !has_bf16_product()) {
     const auto wide = [&](const Tensor& x) { return converted(x, Dtype::f32); };
     const Tensor wide_q = allocate(Dtype::f32, q.shape()), wide_k = allocate(Dtype::f32, k.shape());

@@ -62,13 +62,6 @@ inline void pack_piece(void* packed, const HeadRows& x, int64_t piece, int64_t h
   layout.pack(packed, padded, head_dim, transposed);
 }
 
-/// Checks the shapes that forward and backward have in common.
-void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                     const Tensor& lse, const AttentionShape& shape);
-
-/// Multiply-adds of the scores and of the values together, counted as two operations each.
-double attention_flops(const AttentionShape& shape);
-
 /// Attention of few queries, T ≤ kFewQueries: operands as Backend::attention has them. A query's
 /// bits are its own, whatever T is, but differ from those of the blocked form.
 constexpr int64_t kFewQueries = 8;

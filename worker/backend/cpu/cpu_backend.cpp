@@ -55,7 +55,8 @@ std::string processor_name() {
 }  // namespace
 
 CpuBackend::CpuBackend(int threads)
-    : threads_(threads == 0 ? allowed_cores() : threads), pool_(std::make_shared<MemoryPool>()) {
+    : threads_(threads == 0 ? allowed_cores() : threads),
+      pool_(std::make_shared<MemoryPool>(std::make_unique<HostMemory>())) {
   if (threads < 0) throw std::invalid_argument("make_cpu_backend: threads must not be negative");
 }
 
@@ -65,20 +66,10 @@ std::string CpuBackend::description() const {
          (has_bf16_product() ? ", bf16 products" : ", f32 products") + ")";
 }
 
-void require(bool fits, const char* op, const char* what) {
-  if (!fits) throw std::invalid_argument(std::string(op) + ": " + what);
-}
-
-bool is(const Tensor& x, Dtype dtype, const Shape& shape) {
-  return x.dtype() == dtype && x.shape() == shape;
-}
-
-bool is_real(const Tensor& x) { return x.dtype() == Dtype::f32 || x.dtype() == Dtype::bf16; }
-
 }  // namespace cpu
 
 std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<cpu::CpuBackend>(threads);
+  return checked(std::make_unique<cpu::CpuBackend>(threads));
 }
 
 }  // namespace ropesweep::backend

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "worker/backend/checked_backend.h"
 #include "worker/backend/cpu/memory.h"
 #include "worker/backend/ops.h"
 
@@ -76,14 +77,5 @@ class CpuBackend final : public Backend {
   int threads_;
   std::shared_ptr<MemoryPool> pool_;
 };
-
-/// Throws std::invalid_argument "OP: WHAT" unless `fits`.
-void require(bool fits, const char* op, const char* what);
-
-/// True when x has this type and shape.
-bool is(const Tensor& x, Dtype dtype, const Shape& shape);
-
-/// True when x is f32 or bf16.
-bool is_real(const Tensor& x);
 
 }  // namespace ropesweep::backend::cpu

@@ -4,7 +4,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/cross_entropy.cpp"
@@ -67,10 +66,7 @@ HWY_EXPORT(sum_of_exp);
 HWY_EXPORT(scaled_exp_f32);
 HWY_EXPORT(scaled_exp_bf16);
 
-void check(const char* op, const Tensor& logits, const Tensor& targets) {
-  require(logits.dtype() == Dtype::f32 && logits.shape().size() == 2 && logits.dim(1) > 0 &&
-              is(targets, Dtype::i32, {logits.dim(0)}),
-          op, "logits f32 [R, V] and targets i32 [R] don't fit");
+void check_targets(const char* op, const Tensor& logits, const Tensor& targets) {
   for (int64_t row = 0; row < logits.dim(0); ++row) {
     require(targets.data<int32_t>()[row] < logits.dim(1), op, "a target is not below V");
   }
@@ -96,10 +92,7 @@ void gradient_row(T* d_row, const float* x, int64_t vocabulary, int32_t target, 
 }  // namespace
 
 void CpuBackend::cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) {
-  check("cross_entropy", logits, targets);
-  require(is(nll, Dtype::f32, {logits.dim(0)}), "cross_entropy", "nll must be f32 [R]");
-  const OpTimer timer("cross_entropy", 4 * static_cast<double>(logits.elements()),
-                      static_cast<double>(logits.bytes()));
+  check_targets("cross_entropy", logits, targets);
   const int64_t vocabulary = logits.dim(1);
   parallel_tasks(threads_, logits.dim(0), [&](int64_t row) {
     const int32_t target = targets.data<int32_t>()[row];
@@ -116,11 +109,7 @@ void CpuBackend::cross_entropy(const Tensor& nll, const Tensor& logits, const Te
 
 void CpuBackend::cross_entropy_backward(const Tensor& d_logits, const Tensor& logits,
                                         const Tensor& targets, float scale) {
-  check("cross_entropy_backward", logits, targets);
-  require(is_real(d_logits) && d_logits.shape() == logits.shape(), "cross_entropy_backward",
-          "d_logits must be [R, V] in f32 or bf16");
-  const OpTimer timer("cross_entropy_backward", 8 * static_cast<double>(logits.elements()),
-                      static_cast<double>(logits.bytes() + d_logits.bytes()));
+  check_targets("cross_entropy_backward", logits, targets);
   const int64_t vocabulary = logits.dim(1);
   parallel_tasks(threads_, logits.dim(0), [&](int64_t row) {
     const int32_t target = targets.data<int32_t>()[row];

@@ -5,7 +5,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/elementwise.cpp"
@@ -73,10 +72,6 @@ constexpr int64_t kSumChunk = 4096;
 }  // namespace
 
 void CpuBackend::add(const Tensor& to, const Tensor& x) {
-  require(is_real(to) && is_real(x) && to.elements() == x.elements(), "add",
-          "the tensors differ in elements");
-  const OpTimer timer("add", static_cast<double>(to.elements()),
-                      static_cast<double>(2 * to.bytes() + x.bytes()));
   parallel_ranges(threads_, to.elements(), kGrain, [&](int64_t first, int64_t last) {
     HWY_DYNAMIC_DISPATCH(add_range)
     (to.raw(), to.dtype() == Dtype::f32, x.raw(), x.dtype() == Dtype::f32, first, last);
@@ -84,18 +79,12 @@ void CpuBackend::add(const Tensor& to, const Tensor& x) {
 }
 
 void CpuBackend::scale(const Tensor& x, float factor) {
-  require(is_real(x), "scale", "x must be f32 or bf16");
-  const OpTimer timer("scale", static_cast<double>(x.elements()),
-                      2 * static_cast<double>(x.bytes()));
   parallel_ranges(threads_, x.elements(), kGrain, [&](int64_t first, int64_t last) {
     HWY_DYNAMIC_DISPATCH(scale_range)(x.raw(), x.dtype() == Dtype::f32, factor, first, last);
   });
 }
 
 double CpuBackend::sum_of_squares(const Tensor& x) {
-  require(x.dtype() == Dtype::f32, "sum_of_squares", "x must be f32");
-  const OpTimer timer("sum_of_squares", 2 * static_cast<double>(x.elements()),
-                      static_cast<double>(x.bytes()));
   const int64_t chunks = (x.elements() + kSumChunk - 1) / kSumChunk;
   std::vector<double> sums(static_cast<size_t>(chunks));
   parallel_ranges(threads_, chunks, 4, [&](int64_t first, int64_t last) {
@@ -110,10 +99,6 @@ double CpuBackend::sum_of_squares(const Tensor& x) {
 }
 
 int64_t CpuBackend::argmax(const Tensor& logits) {
-  require(logits.dtype() == Dtype::f32 && logits.elements() > 0, "argmax",
-          "logits must be f32 and not empty");
-  const OpTimer timer("argmax", static_cast<double>(logits.elements()),
-                      static_cast<double>(logits.bytes()));
   const float* x = logits.data<float>();
   int64_t best = 0;
   for (int64_t i = 1; i < logits.elements(); ++i) {

@@ -1,11 +1,11 @@
-// Blocks of storage, kept for reuse; transfers between tensors.
+// Aligned blocks of the host, in huge pages where they are large.
 #include "worker/backend/cpu/memory.h"
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 namespace ropesweep::backend::cpu {
@@ -14,13 +14,6 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
-
-/// Sizes in steps of an eighth of their power of two, so that nearly equal requests share blocks.
-size_t rounded(size_t bytes) {
-  size_t step = kAlignment;
-  while (step * 16 <= bytes) step *= 2;
-  return std::max(step, (bytes + step - 1) / step * step);
-}
 
 void* aligned_block(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
@@ -32,59 +25,9 @@ void* aligned_block(size_t bytes) {
 
 }  // namespace
 
-MemoryPool::~MemoryPool() { release_unused(); }
+void* HostMemory::allocate(size_t bytes) { return aligned_block(bytes); }
 
-std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
-  const Block block = take(rounded(std::max<size_t>(bytes, 1)));
-  auto self = shared_from_this();
-  return {block.data, [self, block](void*) { self->give_back(block); }};
-}
-
-MemoryPool::Block MemoryPool::take(size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  Block block{nullptr, bytes};
-  const auto found = unused_.lower_bound(bytes);
-  if (found != unused_.end() && found->first <= bytes + bytes / 2) {
-    block = {found->second, found->first};
-    unused_bytes_ -= found->first;
-    unused_.erase(found);
-  } else {
-    // Blocks left over from other shapes must not pile up beside the new ones.
-    if (unused_bytes_ > (size_t{64} << 20) + in_use_ / 2) release_unused();
-    block.data = aligned_block(bytes);
-    if (block.data == nullptr) {
-      release_unused();
-      block.data = aligned_block(bytes);
-    }
-    if (block.data == nullptr) throw std::bad_alloc();
-  }
-  in_use_ += block.bytes;
-  peak_ = std::max(peak_, in_use_);
-  return block;
-}
-
-void MemoryPool::give_back(Block block) {
-  const std::lock_guard lock(mutex_);
-  in_use_ -= block.bytes;
-  unused_.emplace(block.bytes, block.data);
-  unused_bytes_ += block.bytes;
-}
-
-void MemoryPool::release_unused() {
-  for (const auto& [bytes, data] : unused_) std::free(data);
-  unused_.clear();
-  unused_bytes_ = 0;
-}
-
-size_t MemoryPool::bytes_in_use() const {
-  const std::lock_guard lock(mutex_);
-  return in_use_;
-}
-
-size_t MemoryPool::peak_bytes() const {
-  const std::lock_guard lock(mutex_);
-  return peak_;
-}
+void HostMemory::release(void* data, size_t /*bytes*/) { std::free(data); }
 
 void* thread_scratch(Slot slot, size_t bytes) {
   struct Free {
@@ -99,9 +42,9 @@ void* thread_scratch(Slot slot, size_t bytes) {
   if (buffer.bytes < bytes) {
     buffer.data.reset();
     buffer.bytes = 0;
-    buffer.data.reset(aligned_block(rounded(bytes)));
+    buffer.data.reset(aligned_block(bytes));
     if (buffer.data == nullptr) throw std::bad_alloc();
-    buffer.bytes = rounded(bytes);
+    buffer.bytes = bytes;
   }
   return buffer.data.get();
 }

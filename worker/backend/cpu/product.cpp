@@ -10,7 +10,6 @@
 #include "worker/backend/cpu/few_rows.h"
 #include "worker/backend/cpu/matmul.h"
 #include "worker/backend/cpu/parallel.h"
-#include "worker/backend/profile.h"
 
 namespace ropesweep::backend::cpu {
 
@@ -117,33 +116,16 @@ void add_outer_products(const Tensor& d_weight, const Tensor& d_out, const Tenso
   });
 }
 
-bool is_matrix(const Tensor& x) { return is_real(x) && x.shape().size() == 2; }
-
-double flops_of(const Tensor& left, const Tensor& weight) {
-  return 2.0 * static_cast<double>(left.dim(0)) * static_cast<double>(weight.elements());
-}
-
-double bytes_of(const Tensor& x, const Tensor& y, const Tensor& z) {
-  return static_cast<double>(x.bytes() + y.bytes() + z.bytes());
-}
-
 bool needs_f32(const Tensor& a) { return a.dtype() == Dtype::bf16 && !has_bf16_product(); }
 
 }  // namespace
 
 void CpuBackend::product(const Tensor& out, const Tensor& a, const Tensor& weight,
                          bool accumulate) {
-  require(is_matrix(a) && is_matrix(weight) && a.dtype() == weight.dtype() &&
-              a.dim(1) == weight.dim(1) && is_real(out) &&
-              out.shape() == Shape{a.dim(0), weight.dim(0)},
-          "product", "out [R, N], a [R, M] and weight [N, M] don't fit");
-  if (out.elements() == 0) return;
   if (a.dim(0) <= kFewRows) {
-    const OpTimer timer("product of few rows", flops_of(a, weight), bytes_of(out, a, weight));
     product_of_few_rows(out, a, weight, accumulate, threads_);
     return;
   }
-  const OpTimer timer("product", flops_of(a, weight), bytes_of(out, a, weight));
   const Inner all{0, a.dim(1)};
   if (needs_f32(a)) {
     const Tensor wide = out.dtype() == Dtype::f32 ? out : converted(out, Dtype::f32);
@@ -157,13 +139,6 @@ void CpuBackend::product(const Tensor& out, const Tensor& a, const Tensor& weigh
 
 void CpuBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
                                         const Tensor& weight, bool accumulate) {
-  require(is_matrix(d_out) && is_matrix(weight) && d_out.dtype() == weight.dtype() &&
-              d_out.dim(1) == weight.dim(0) && is_real(d_a) &&
-              d_a.shape() == Shape{d_out.dim(0), weight.dim(1)},
-          "product_backward_input", "d_a [R, M], d_out [R, N] and weight [N, M] don't fit");
-  if (d_a.elements() == 0) return;
-  const OpTimer timer("product_backward_input", flops_of(d_out, weight),
-                      bytes_of(d_a, d_out, weight));
   const int64_t inner = d_out.dim(1);
   if (!needs_f32(d_out) && inner <= kInner) {
     multiply(d_a, d_out, weight, {0, inner}, false, accumulate, threads_, *pool_);
@@ -182,12 +157,6 @@ void CpuBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
 
 void CpuBackend::product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
                                          const Tensor& a) {
-  require(is_matrix(d_out) && is_matrix(a) && d_out.dtype() == a.dtype() &&
-              d_out.dim(0) == a.dim(0) && is(d_weight, Dtype::f32, {d_out.dim(1), a.dim(1)}),
-          "product_backward_weight", "d_weight f32 [N, M], d_out [R, N] and a [R, M] don't fit");
-  if (d_weight.elements() == 0) return;
-  const OpTimer timer("product_backward_weight", flops_of(d_out, d_weight),
-                      bytes_of(d_weight, d_out, a));
   const Tensor left = needs_f32(a) ? converted(d_out, Dtype::f32) : d_out;
   const Tensor right = needs_f32(a) ? converted(a, Dtype::f32) : a;
   int64_t row = 0;

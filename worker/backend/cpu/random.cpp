@@ -11,7 +11,6 @@
 #include "worker/backend/cpu/bf16.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
-#include "worker/backend/profile.h"
 
 namespace ropesweep::backend::cpu {
 
@@ -63,8 +62,6 @@ void fill(T* x, int64_t first, int64_t last, uint64_t seed, uint64_t stream, flo
 }  // namespace
 
 void CpuBackend::random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) {
-  require(is_real(x), "random_normal", "x must be f32 or bf16");
-  const OpTimer timer("random_normal", 0, static_cast<double>(x.bytes()));
   parallel_ranges(threads_, x.elements(), 1024, [&](int64_t first, int64_t last) {
     if (x.dtype() == Dtype::f32) {
       fill(x.data<float>(), first, last, seed, stream, deviation);

@@ -8,7 +8,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/rms_norm.cpp"
@@ -111,16 +110,8 @@ void add_in_order(float* sum, const float* parts, int64_t count, int64_t width) 
 
 void CpuBackend::rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
                           const Tensor& x, const Tensor& weight, float epsilon) {
-  require(is_real(residual) && residual.shape().size() == 2, "rms_norm",
-          "residual must be [R, D] in f32 or bf16");
   const int64_t rows = residual.dim(0), width = residual.dim(1);
   const Dtype dtype = residual.dtype();
-  require(is(out, dtype, {rows, width}) && is(rstd, Dtype::f32, {rows}) &&
-              is(weight, dtype, {width}) && (x.empty() || is(x, dtype, {rows, width})),
-          "rms_norm", "out, x [R, D], rstd f32 [R] and weight [D] don't fit residual");
-  const double elements = static_cast<double>(residual.elements());
-  const OpTimer timer("rms_norm", 5 * elements,
-                      static_cast<double>(out.bytes() + residual.bytes() + 2 * x.bytes()));
   parallel_ranges(threads_, rows, rows_a_grain(width), [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       const int64_t at = row * width;
@@ -141,17 +132,8 @@ void CpuBackend::rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& r
 void CpuBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
                                    const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
                                    const Tensor& weight) {
-  require(is_real(residual) && residual.shape().size() == 2, "rms_norm_backward",
-          "residual must be [R, D] in f32 or bf16");
   const int64_t rows = residual.dim(0), width = residual.dim(1);
   const Dtype dtype = residual.dtype();
-  require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
-              is(rstd, Dtype::f32, {rows}) && is(weight, dtype, {width}) &&
-              is(d_weight, Dtype::f32, {width}),
-          "rms_norm_backward",
-          "d_residual, d_out [R, D], d_weight f32 [D], rstd f32 [R] and weight [D] don't fit");
-  const OpTimer timer("rms_norm_backward", 11 * static_cast<double>(residual.elements()),
-                      4 * static_cast<double>(residual.bytes()));
   const int64_t chunks = (rows + kChunk - 1) / kChunk;
   const Tensor parts = allocate(Dtype::f32, {chunks, width});
   parallel_tasks(threads_, chunks, [&](int64_t chunk) {

@@ -6,7 +6,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/rope.cpp"
@@ -71,18 +70,6 @@ namespace {
 HWY_EXPORT(rotate_f32);
 HWY_EXPORT(rotate_bf16);
 
-void check(const char* op, const Tensor& out, const Tensor& x, const RopeTensors& table,
-           int64_t first_row, int64_t tokens) {
-  require(is_real(x) && x.shape().size() == 3 && is(out, x.dtype(), x.shape()), op,
-          "out and x must both be [R, heads, K] in f32 or bf16");
-  require(table.cos.shape().size() == 2 && table.cos.dtype() == Dtype::f32 &&
-              is(table.sin, Dtype::f32, table.cos.shape()) && 2 * table.cos.dim(1) <= x.dim(2),
-          op, "cos and sin must both be f32 [rows, pairs] with 2·pairs ≤ K");
-  require(
-      tokens > 0 && first_row >= 0 && first_row + std::min(tokens, x.dim(0)) <= table.cos.dim(0),
-      op, "rows first_row … first_row + tokens − 1 are not all in the table");
-}
-
 void rotate(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
             int64_t tokens, bool transposed, int threads) {
   const int64_t width = x.dim(1) * x.dim(2), pairs = table.cos.dim(1);
@@ -110,17 +97,11 @@ void rotate(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_
 
 void CpuBackend::rope(const Tensor& out, const Tensor& x, const RopeTensors& table,
                       int64_t first_row, int64_t tokens) {
-  check("rope", out, x, table, first_row, tokens);
-  const OpTimer timer("rope", 3 * static_cast<double>(x.elements()),
-                      2 * static_cast<double>(x.bytes()));
   rotate(out, x, table, first_row, tokens, false, threads_);
 }
 
 void CpuBackend::rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
                                int64_t first_row, int64_t tokens) {
-  check("rope_backward", d_x, d_out, table, first_row, tokens);
-  const OpTimer timer("rope_backward", 3 * static_cast<double>(d_out.elements()),
-                      2 * static_cast<double>(d_out.bytes()));
   rotate(d_x, d_out, table, first_row, tokens, true, threads_);
 }
 

@@ -3,7 +3,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/swiglu.cpp"
@@ -80,11 +79,6 @@ constexpr int64_t kGrain = 4096;
 }  // namespace
 
 void CpuBackend::swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) {
-  require(
-      is_real(gate) && is(up, gate.dtype(), gate.shape()) && is(out, gate.dtype(), gate.shape()),
-      "swiglu", "out, gate and up must have one type and shape");
-  const OpTimer timer("swiglu", 5 * static_cast<double>(gate.elements()),
-                      3 * static_cast<double>(gate.bytes()));
   parallel_ranges(threads_, gate.elements(), kGrain, [&](int64_t first, int64_t last) {
     if (gate.dtype() == Dtype::f32) {
       HWY_DYNAMIC_DISPATCH(swiglu_f32)
@@ -100,11 +94,6 @@ void CpuBackend::swiglu(const Tensor& out, const Tensor& gate, const Tensor& up)
 void CpuBackend::swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                                  const Tensor& gate, const Tensor& up) {
   const Dtype dtype = gate.dtype();
-  require(is_real(gate) && is(up, dtype, gate.shape()) && is(d_out, dtype, gate.shape()) &&
-              is(d_gate, dtype, gate.shape()) && is(d_up, dtype, gate.shape()),
-          "swiglu_backward", "d_gate, d_up, d_out, gate and up must have one type and shape");
-  const OpTimer timer("swiglu_backward", 10 * static_cast<double>(gate.elements()),
-                      5 * static_cast<double>(gate.bytes()));
   parallel_ranges(threads_, gate.elements(), kGrain, [&](int64_t first, int64_t last) {
     if (dtype == Dtype::f32) {
       HWY_DYNAMIC_DISPATCH(swiglu_backward_f32)

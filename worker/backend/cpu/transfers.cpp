@@ -4,7 +4,6 @@
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
-#include "worker/backend/profile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/backend/cpu/transfers.cpp"
@@ -54,7 +53,6 @@ void copy_bytes(int threads, void* to, const void* from, size_t bytes) {
 Tensor CpuBackend::allocate(Dtype dtype, Shape shape) {
   size_t elements = 1;
   for (const int64_t extent : shape) {
-    require(extent >= 0, "allocate", "negative extent");
     elements *= static_cast<size_t>(extent);
   }
   auto storage = pool_->allocate(elements * size_of(dtype));
@@ -71,7 +69,6 @@ void CpuBackend::download(void* to, const Tensor& from) {
 }
 
 void CpuBackend::zero(const Tensor& x) {
-  const OpTimer timer("zero", 0, static_cast<double>(x.bytes()));
   parallel_ranges(threads_, static_cast<int64_t>(x.bytes()), 4 * kGrain,
                   [&](int64_t first, int64_t last) {
                     std::memset(x.data<std::byte>() + first, 0, static_cast<size_t>(last - first));
@@ -79,13 +76,10 @@ void CpuBackend::zero(const Tensor& x) {
 }
 
 void CpuBackend::copy(const Tensor& to, const Tensor& from) {
-  require(to.elements() == from.elements(), "copy", "the tensors differ in elements");
-  const OpTimer timer("copy", 0, static_cast<double>(to.bytes() + from.bytes()));
   if (to.dtype() == from.dtype()) {
     copy_bytes(threads_, to.raw(), from.raw(), to.bytes());
     return;
   }
-  require(is_real(to) && is_real(from), "copy", "converts between f32 and bf16 only");
   parallel_ranges(threads_, to.elements(), kGrain, [&](int64_t first, int64_t last) {
     if (to.dtype() == Dtype::f32) {
       HWY_DYNAMIC_DISPATCH(widen)

@@ -1,0 +1,308 @@
+// Checks, operations and bytes of each op, then the op itself.
+//
+// Letters: as in ops.h
+#include "worker/backend/checked_backend.h"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "worker/backend/profile.h"
+
+namespace ropesweep::backend {
+
+void require(bool fits, const char* op, const char* what) {
+  if (!fits) throw std::invalid_argument(std::string(op) + ": " + what);
+}
+
+bool is(const Tensor& x, Dtype dtype, const Shape& shape) {
+  return x.dtype() == dtype && x.shape() == shape;
+}
+
+bool is_real(const Tensor& x) { return x.dtype() == Dtype::f32 || x.dtype() == Dtype::bf16; }
+
+namespace {
+
+bool is_matrix(const Tensor& x) { return is_real(x) && x.shape().size() == 2; }
+
+double elements_of(const Tensor& x) { return static_cast<double>(x.elements()); }
+
+double product_flops(const Tensor& left, const Tensor& weight) {
+  return 2.0 * static_cast<double>(left.dim(0)) * elements_of(weight);
+}
+
+double attention_flops(const AttentionShape& s) {
+  const double first = static_cast<double>(s.keys - s.queries + 1);
+  const double pairs = 0.5 * static_cast<double>(s.queries) * (first + static_cast<double>(s.keys));
+  return 4.0 * pairs * static_cast<double>(s.batch * s.heads * s.head_dim);
+}
+
+void check_embedding(const char* op, const Tensor& table, const Tensor& rows, const Tensor& ids) {
+  require(table.shape().size() == 2 && is_real(table) && is_real(rows) &&
+              rows.shape() == Shape{ids.elements(), table.dim(1)} && ids.dtype() == Dtype::i32 &&
+              ids.shape().size() == 1,
+          op, "table [V, D], rows [R, D] and ids i32 [R] don't fit");
+}
+
+void check_rope(const char* op, const Tensor& out, const Tensor& x, const RopeTensors& table,
+                int64_t first_row, int64_t tokens) {
+  require(is_real(x) && x.shape().size() == 3 && is(out, x.dtype(), x.shape()), op,
+          "out and x must both be [R, heads, K] in f32 or bf16");
+  require(table.cos.shape().size() == 2 && table.cos.dtype() == Dtype::f32 &&
+              is(table.sin, Dtype::f32, table.cos.shape()) && 2 * table.cos.dim(1) <= x.dim(2),
+          op, "cos and sin must both be f32 [rows, pairs] with 2·pairs ≤ K");
+  require(
+      tokens > 0 && first_row >= 0 && first_row + std::min(tokens, x.dim(0)) <= table.cos.dim(0),
+      op, "rows first_row … first_row + tokens − 1 are not all in the table");
+}
+
+void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                     const Tensor& lse, const AttentionShape& s) {
+  require(s.batch > 0 && s.queries > 0 && s.keys >= s.queries && s.kv_heads > 0 &&
+              s.heads % s.kv_heads == 0 && s.head_dim > 0 && s.head_dim <= 256 && s.scale > 0,
+          op, "the shape needs B, T, G > 0, S ≥ T, G dividing H, 0 < K ≤ 256 and a scale");
+  require(is_real(q) && q.shape() == Shape{s.batch * s.queries, s.heads, s.head_dim} &&
+              is(k, q.dtype(), {s.batch * s.keys, s.kv_heads, s.head_dim}) &&
+              is(v, q.dtype(), k.shape()) && is(lse, Dtype::f32, {s.batch, s.heads, s.queries}),
+          op, "q [B·T, H, K], k and v [B·S, G, K] and lse f32 [B, H, T] don't fit the shape");
+}
+
+void check_cross_entropy(const char* op, const Tensor& logits, const Tensor& targets) {
+  require(logits.dtype() == Dtype::f32 && logits.shape().size() == 2 && logits.dim(1) > 0 &&
+              is(targets, Dtype::i32, {logits.dim(0)}),
+          op, "logits f32 [R, V] and targets i32 [R] don't fit");
+}
+
+class CheckedBackend final : public Backend {
+  // First, since their types are deduced.
+  static bool is_output_of(const Tensor& out, const Tensor& in) {
+    return out.dtype() == Dtype::f32 || out.dtype() == in.dtype();
+  }
+
+  template <typename... Tensors>
+  static double bytes_of(const Tensors&... tensors) {
+    return (static_cast<double>(tensors.bytes()) + ...);
+  }
+
+  /// Calls the op; a device that works behind the program's back is waited for when times are
+  /// taken.
+  template <typename Op>
+  auto timed(const char* name, double flops, double bytes, Op op) {
+    const OpTimer timer(name, flops, bytes);
+    struct Wait {
+      Backend& backend;
+      ~Wait() {
+        if (Profile::instance().enabled()) backend.synchronize();
+      }
+    } const wait{*inner_};
+    return op();
+  }
+
+ public:
+  explicit CheckedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+
+  std::string description() const override { return inner_->description(); }
+
+  Tensor allocate(Dtype dtype, Shape shape) override {
+    for (const int64_t extent : shape) require(extent >= 0, "allocate", "negative extent");
+    return inner_->allocate(dtype, std::move(shape));
+  }
+  void upload(const Tensor& to, const void* from) override { inner_->upload(to, from); }
+  void download(void* to, const Tensor& from) override { inner_->download(to, from); }
+  void zero(const Tensor& x) override {
+    timed("zero", 0, static_cast<double>(x.bytes()), [&] { inner_->zero(x); });
+  }
+  void copy(const Tensor& to, const Tensor& from) override {
+    require(to.elements() == from.elements(), "copy", "the tensors differ in elements");
+    require(to.dtype() == from.dtype() || (is_real(to) && is_real(from)), "copy",
+            "converts between f32 and bf16 only");
+    timed("copy", 0, bytes_of(to, from), [&] { inner_->copy(to, from); });
+  }
+  size_t bytes_in_use() const override { return inner_->bytes_in_use(); }
+  size_t peak_bytes() const override { return inner_->peak_bytes(); }
+
+  void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override {
+    check_embedding("embedding", table, out, ids);
+    require(out.dtype() == table.dtype(), "embedding", "out and table must have one type");
+    timed("embedding", 0, 2 * bytes_of(out), [&] { inner_->embedding(out, table, ids); });
+  }
+  void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override {
+    check_embedding("embedding_backward", d_table, d_out, ids);
+    require(d_table.dtype() == Dtype::f32, "embedding_backward", "d_table must be f32");
+    timed("embedding_backward", elements_of(d_out), bytes_of(d_out) + 8 * elements_of(d_out),
+          [&] { inner_->embedding_backward(d_table, d_out, ids); });
+  }
+
+  void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) override {
+    require(is_matrix(a) && is_matrix(weight) && a.dtype() == weight.dtype() &&
+                a.dim(1) == weight.dim(1) && is_output_of(out, a) &&
+                out.shape() == Shape{a.dim(0), weight.dim(0)},
+            "product", "out [R, N], a [R, M] and weight [N, M] don't fit");
+    if (out.elements() == 0) return;
+    timed("product", product_flops(a, weight), bytes_of(out, a, weight),
+          [&] { inner_->product(out, a, weight, accumulate); });
+  }
+  void product_backward_input(const Tensor& d_a, const Tensor& d_out, const Tensor& weight,
+                              bool accumulate) override {
+    require(is_matrix(d_out) && is_matrix(weight) && d_out.dtype() == weight.dtype() &&
+                d_out.dim(1) == weight.dim(0) && is_output_of(d_a, d_out) &&
+                d_a.shape() == Shape{d_out.dim(0), weight.dim(1)},
+            "product_backward_input", "d_a [R, M], d_out [R, N] and weight [N, M] don't fit");
+    if (d_a.elements() == 0) return;
+    timed("product_backward_input", product_flops(d_out, weight), bytes_of(d_a, d_out, weight),
+          [&] { inner_->product_backward_input(d_a, d_out, weight, accumulate); });
+  }
+  void product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
+                               const Tensor& a) override {
+    require(is_matrix(d_out) && is_matrix(a) && d_out.dtype() == a.dtype() &&
+                d_out.dim(0) == a.dim(0) && is(d_weight, Dtype::f32, {d_out.dim(1), a.dim(1)}),
+            "product_backward_weight", "d_weight f32 [N, M], d_out [R, N] and a [R, M] don't fit");
+    if (d_weight.elements() == 0 || a.dim(0) == 0) return;
+    timed("product_backward_weight", product_flops(d_out, d_weight), bytes_of(d_weight, d_out, a),
+          [&] { inner_->product_backward_weight(d_weight, d_out, a); });
+  }
+
+  void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual, const Tensor& x,
+                const Tensor& weight, float epsilon) override {
+    require(is_matrix(residual), "rms_norm", "residual must be [R, D] in f32 or bf16");
+    const int64_t rows = residual.dim(0), width = residual.dim(1);
+    const Dtype dtype = residual.dtype();
+    require(is(out, dtype, {rows, width}) && is(rstd, Dtype::f32, {rows}) &&
+                is(weight, dtype, {width}) && (x.empty() || is(x, dtype, {rows, width})),
+            "rms_norm", "out, x [R, D], rstd f32 [R] and weight [D] don't fit residual");
+    timed("rms_norm", 5 * elements_of(residual), bytes_of(out, residual, x) + bytes_of(x),
+          [&] { inner_->rms_norm(out, rstd, residual, x, weight, epsilon); });
+  }
+  void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_out,
+                         const Tensor& residual, const Tensor& rstd,
+                         const Tensor& weight) override {
+    const char* const op = "rms_norm_backward";
+    require(is_matrix(residual), op, "residual must be [R, D] in f32 or bf16");
+    const int64_t rows = residual.dim(0), width = residual.dim(1);
+    const Dtype dtype = residual.dtype();
+    require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
+                is(rstd, Dtype::f32, {rows}) && is(weight, dtype, {width}) &&
+                is(d_weight, Dtype::f32, {width}),
+            op,
+            "d_residual, d_out [R, D], d_weight f32 [D], rstd f32 [R] and weight [D] don't fit");
+    timed(op, 11 * elements_of(residual), 4 * bytes_of(residual),
+          [&] { inner_->rms_norm_backward(d_residual, d_weight, d_out, residual, rstd, weight); });
+  }
+
+  void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
+            int64_t tokens) override {
+    check_rope("rope", out, x, table, first_row, tokens);
+    timed("rope", 3 * elements_of(x), 2 * bytes_of(x),
+          [&] { inner_->rope(out, x, table, first_row, tokens); });
+  }
+  void rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
+                     int64_t first_row, int64_t tokens) override {
+    check_rope("rope_backward", d_x, d_out, table, first_row, tokens);
+    timed("rope_backward", 3 * elements_of(d_out), 2 * bytes_of(d_out),
+          [&] { inner_->rope_backward(d_x, d_out, table, first_row, tokens); });
+  }
+
+  void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                 const Tensor& v, const AttentionShape& shape) override {
+    check_attention("attention", q, k, v, lse, shape);
+    require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
+    timed("attention", attention_flops(shape), bytes_of(out, q) + bytes_of(k, v),
+          [&] { inner_->attention(out, lse, q, k, v, shape); });
+  }
+  void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
+                          const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse,
+                          const AttentionShape& shape) override {
+    const char* const op = "attention_backward";
+    check_attention(op, q, k, v, lse, shape);
+    const Dtype dtype = q.dtype();
+    require(is(out, dtype, q.shape()) && is(d_out, dtype, q.shape()) && is(d_q, dtype, q.shape()) &&
+                is(d_k, dtype, k.shape()) && is(d_v, dtype, k.shape()),
+            op, "out, d_out and d_q must be like q, d_k and d_v like k");
+    timed(op, 2.5 * attention_flops(shape), 4 * bytes_of(q, k),
+          [&] { inner_->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape); });
+  }
+
+  void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override {
+    require(
+        is_real(gate) && is(up, gate.dtype(), gate.shape()) && is(out, gate.dtype(), gate.shape()),
+        "swiglu", "out, gate and up must have one type and shape");
+    timed("swiglu", 5 * elements_of(gate), bytes_of(out, gate, up),
+          [&] { inner_->swiglu(out, gate, up); });
+  }
+  void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
+                       const Tensor& gate, const Tensor& up) override {
+    const Dtype dtype = gate.dtype();
+    require(is_real(gate) && is(up, dtype, gate.shape()) && is(d_out, dtype, gate.shape()) &&
+                is(d_gate, dtype, gate.shape()) && is(d_up, dtype, gate.shape()),
+            "swiglu_backward", "d_gate, d_up, d_out, gate and up must have one type and shape");
+    timed("swiglu_backward", 10 * elements_of(gate), 5 * bytes_of(gate),
+          [&] { inner_->swiglu_backward(d_gate, d_up, d_out, gate, up); });
+  }
+
+  void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override {
+    check_cross_entropy("cross_entropy", logits, targets);
+    require(is(nll, Dtype::f32, {logits.dim(0)}), "cross_entropy", "nll must be f32 [R]");
+    timed("cross_entropy", 4 * elements_of(logits), bytes_of(logits),
+          [&] { inner_->cross_entropy(nll, logits, targets); });
+  }
+  void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,
+                              float factor) override {
+    const char* const op = "cross_entropy_backward";
+    check_cross_entropy(op, logits, targets);
+    require(is_real(d_logits) && d_logits.shape() == logits.shape(), op,
+            "d_logits must be [R, V] in f32 or bf16");
+    timed(op, 8 * elements_of(logits), bytes_of(logits, d_logits),
+          [&] { inner_->cross_entropy_backward(d_logits, logits, targets, factor); });
+  }
+
+  void add(const Tensor& to, const Tensor& x) override {
+    require(is_real(to) && is_real(x) && to.elements() == x.elements(), "add",
+            "the tensors differ in elements");
+    timed("add", elements_of(to), 2 * bytes_of(to) + bytes_of(x), [&] { inner_->add(to, x); });
+  }
+  void scale(const Tensor& x, float factor) override {
+    require(is_real(x), "scale", "x must be f32 or bf16");
+    timed("scale", elements_of(x), 2 * bytes_of(x), [&] { inner_->scale(x, factor); });
+  }
+  double sum_of_squares(const Tensor& x) override {
+    require(x.dtype() == Dtype::f32, "sum_of_squares", "x must be f32");
+    return timed("sum_of_squares", 2 * elements_of(x), bytes_of(x),
+                 [&] { return inner_->sum_of_squares(x); });
+  }
+  int64_t argmax(const Tensor& logits) override {
+    require(logits.dtype() == Dtype::f32 && logits.elements() > 0, "argmax",
+            "logits must be f32 and not empty");
+    return timed("argmax", elements_of(logits), bytes_of(logits),
+                 [&] { return inner_->argmax(logits); });
+  }
+  void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override {
+    require(is_real(x), "random_normal", "x must be f32 or bf16");
+    timed("random_normal", 0, bytes_of(x),
+          [&] { inner_->random_normal(x, seed, stream, deviation); });
+  }
+
+  void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
+             const Tensor& gradient, const AdamwStep& step) override {
+    require(is_real(weight) && is(master, Dtype::f32, weight.shape()) &&
+                is(m, Dtype::f32, weight.shape()) && is(v, Dtype::f32, weight.shape()) &&
+                is(gradient, Dtype::f32, weight.shape()),
+            "adamw", "weight, and in f32 master, m, v and gradient must have one shape");
+    require(step.step >= 1, "adamw", "steps count from 1");
+    timed("adamw", 14 * elements_of(weight), bytes_of(weight) + 7 * bytes_of(master),
+          [&] { inner_->adamw(weight, master, m, v, gradient, step); });
+  }
+
+  void synchronize() override { inner_->synchronize(); }
+
+ private:
+  std::unique_ptr<Backend> inner_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> checked(std::unique_ptr<Backend> inner) {
+  return std::make_unique<CheckedBackend>(std::move(inner));
+}
+
+}  // namespace ropesweep::backend
