@@ -8,7 +8,7 @@ packages=(
   g++ cmake ninja-build ccache git pkg-config
   clang-format clang-tidy
   # libraries
-  libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libspdlog-dev
+  libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libboost-context-dev libspdlog-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   libdnnl-dev libhwy-dev libtomlplusplus-dev nlohmann-json3-dev
   libpcre2-dev libzstd-dev zlib1g-dev libssl-dev

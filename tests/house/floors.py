@@ -21,7 +21,8 @@ NOT_OURS = {"build", ".git", "models", "__pycache__"}
 OUTSIDE_HEADERS = {
     r"mpi\.h|mpi/.*": ["coordinator/protocol"],
     r"hdf5(_hl)?\.h|H5.*\.h|hdf5/.*": ["storage"],
-    r"(cuda|cublas|cudnn|nccl|nvrtc|cooperative_groups).*": ["worker/backend/cuda"],
+    r"(cuda|cublas|cudnn|nccl|nvrtc|cooperative_groups|cub/).*": ["worker/backend/cuda", "emulation"],
+    r"boost/context.*": ["emulation"],
     r"boost/program_options.*": ["commands", "ropesweep.cpp", "benchmarks"],
 }
 

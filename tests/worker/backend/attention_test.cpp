@@ -128,8 +128,9 @@ TEST_P(AttentionTest, decodes_few_queries_as_the_definition_says) {
       Case run(*backend_, dtype(), shape_of(2, queries, keys, 6, 2, 40));
       run.forward();
       const Naive twin = run.naive();
-      expect_close(values(run.out), twin.out, dtype(), 2, 14, "out");
-      expect_close(values(run.lse), twin.lse, Dtype::f32, 1, 14, "lse");
+      // Sums over thousands of keys, one after the other on some devices.
+      expect_close(values(run.out), twin.out, dtype(), 2, 24, "out");
+      expect_close(values(run.lse), twin.lse, Dtype::f32, 1, 24, "lse");
     }
   }
 }

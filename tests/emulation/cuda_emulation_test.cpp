@@ -1,0 +1,143 @@
+// The emulated device itself: barriers, warp operations, shared memory, and that the order of
+// threads matters only where a barrier is missing.
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <vector>
+
+#include "tests/worker/backend/support.h"
+#include "worker/backend/cuda/launch.h"
+
+namespace ropesweep::backend::cuda {
+namespace {
+
+__global__ void reverse_kernel(int* x, bool with_barrier) {
+  __shared__ int copy[96];
+  copy[threadIdx.x] = x[threadIdx.x];
+  if (with_barrier) __syncthreads();
+  x[threadIdx.x] = copy[blockDim.x - 1 - threadIdx.x];
+}
+
+std::vector<int> numbers(int count) {
+  std::vector<int> x(static_cast<size_t>(count));
+  std::iota(x.begin(), x.end(), 0);
+  return x;
+}
+
+class Emulation : public testing::TestWithParam<bool> {
+ protected:
+  Emulation() { cuda_emulation::reverse_order(GetParam()); }
+  ~Emulation() override { cuda_emulation::reverse_order(false); }
+};
+INSTANTIATE_TEST_SUITE_P(Orders, Emulation, testing::Bool());
+
+TEST_P(Emulation, BarriersOrderThreads) {
+  std::vector<int> x = numbers(96);
+  const std::vector<int> expected(x.rbegin(), x.rend());
+  launch({nullptr, 1, 96}, reverse_kernel, x.data(), true);
+  EXPECT_EQ(x, expected);
+  std::vector<int> others(96, 7);  // shared memory still has the last launch's
+  launch({nullptr, 1, 96}, reverse_kernel, others.data(), false);
+  EXPECT_NE(others, std::vector<int>(96, 7));
+}
+
+__global__ void sums_kernel(float* sums, float* most) {
+  __shared__ float slots[33];
+  const float value = static_cast<float>(threadIdx.x + 1);
+  const float total = block_sum(value, slots);
+  const float greatest = block_max(value, slots);
+  sums[threadIdx.x] = total;
+  most[threadIdx.x] = greatest;
+}
+
+TEST_P(Emulation, BlockSumsReachEveryThread) {
+  for (const unsigned threads : {32u, 64u, 1024u}) {
+    std::vector<float> sums(threads), most(threads);
+    launch({nullptr, 1, threads}, sums_kernel, sums.data(), most.data());
+    const auto n = static_cast<float>(threads);
+    EXPECT_EQ(sums, std::vector<float>(threads, n * (n + 1) / 2));
+    EXPECT_EQ(most, std::vector<float>(threads, n));
+  }
+}
+
+__global__ void shuffle_kernel(int* down, unsigned* ballots) {
+  down[threadIdx.x] = __shfl_down_sync(kAllLanes, static_cast<int>(threadIdx.x), 3);
+  ballots[threadIdx.x] = __ballot_sync(kAllLanes, threadIdx.x % 3 == 0);
+}
+
+TEST_P(Emulation, WarpOperationsStayInTheirWarp) {
+  std::vector<int> down(64);
+  std::vector<unsigned> ballots(64);
+  launch({nullptr, 1, 64}, shuffle_kernel, down.data(), ballots.data());
+  for (int i = 0; i < 64; ++i) {
+    const auto at = static_cast<size_t>(i);
+    EXPECT_EQ(down[at], i % 32 + 3 < 32 ? i + 3 : i);
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      const unsigned thread = static_cast<unsigned>(i / 32 * 32) + lane;
+      EXPECT_EQ((ballots[at] >> lane) & 1u, thread % 3 == 0 ? 1u : 0u);
+    }
+  }
+}
+
+__global__ void half_barrier_kernel() {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __shfl_xor_sync(kAllLanes, 1, threadIdx.x < 40 ? 1 : 2);
+    if (threadIdx.x < 40) __shfl_xor_sync(kAllLanes, 1, 1);
+    if (threadIdx.x >= 40) __syncthreads();
+  }
+}
+
+TEST(EmulationDeathTest, AWarpThatPartsIsTold) {
+  EXPECT_DEATH(launch({nullptr, 1, 64}, half_barrier_kernel), "is stuck: 56 threads wait");
+}
+
+/// Every op's bits when the threads of a block run in the other order: a missing barrier would
+/// show.
+TEST(EmulatedOps, DoNotDependOnTheOrderOfThreads) {
+  const auto run = [](bool reversed) {
+    cuda_emulation::reverse_order(reversed);
+    const auto device = make_test_backend();
+    std::string bits;
+    for (const Dtype type : {Dtype::f32, Dtype::bf16}) {
+      const Tensor q = normal(*device, type, {70, 4, 40}, 1);
+      const Tensor k = normal(*device, type, {70, 2, 40}, 2);
+      const Tensor v = normal(*device, type, {70, 2, 40}, 3);
+      const Tensor d_out = normal(*device, type, {70, 4, 40}, 4);
+      const Tensor out = device->allocate(type, {70, 4, 40});
+      const Tensor lse = device->allocate(Dtype::f32, {1, 4, 70});
+      const AttentionShape shape{1, 70, 70, 4, 2, 40, 0.2f};
+      device->attention(out, lse, q, k, v, shape);
+      const Tensor d_q = device->allocate(type, q.shape()), d_k = device->allocate(type, k.shape());
+      const Tensor d_v = device->allocate(type, v.shape());
+      device->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape);
+      for (const Tensor& x : {out, lse, d_q, d_k, d_v}) bits += bytes_of(*device, x);
+
+      const Tensor x = normal(*device, type, {70, 160}, 5),
+                   weight = normal(*device, type, {160}, 6);
+      const Tensor normed = device->allocate(type, {70, 160});
+      const Tensor rstd = device->allocate(Dtype::f32, {70});
+      device->rms_norm(normed, rstd, x, normal(*device, type, {70, 160}, 7), weight, 1e-5f);
+      const Tensor d_weight = filled(*device, Dtype::f32, {160}, 0);
+      device->rms_norm_backward(x, d_weight, normed, x, rstd, weight);
+      for (const Tensor& y : {normed, rstd, x, d_weight}) bits += bytes_of(*device, y);
+
+      const Tensor logits = normal(*device, Dtype::f32, {9, 1000}, 8);
+      const Tensor targets = ids_of(*device, {1, 2, -1, 4, 999, 0, 7, 8, 9});
+      const Tensor nll = device->allocate(Dtype::f32, {9});
+      device->cross_entropy(nll, logits, targets);
+      const Tensor d_logits = device->allocate(type, {9, 1000});
+      device->cross_entropy_backward(d_logits, logits, targets, 0.5f);
+      bits += bytes_of(*device, nll) + bytes_of(*device, d_logits);
+      bits += std::to_string(device->argmax(logits)) + " " +
+              std::to_string(device->sum_of_squares(logits));
+    }
+    cuda_emulation::reverse_order(false);
+    return bits;
+  };
+  EXPECT_TRUE(run(false) == run(true));
+}
+
+}  // namespace
+}  // namespace ropesweep::backend::cuda

@@ -1,0 +1,93 @@
+// Causal attention with an online softmax (Dao 2023, FlashAttention-2, algorithm 1), T×S never
+// stored, in f32 arithmetic: what runs where cuDNN's attention does not (f32, odd head dimensions).
+// A block takes 32 queries of one head and walks over the keys that they see.
+//
+// Letters: as in attention_tiles.h · B batch
+#include "worker/backend/cuda/attention_tiles.h"
+#include "worker/backend/cuda/cuda_backend.h"
+
+namespace ropesweep::backend::cuda {
+
+namespace {
+
+/// Grid: tiles of queries · H · B. Shared: q, k, v tiles, weights [32][33].
+template <typename T, int kColumns>
+__global__ void __launch_bounds__(kTileThreads)
+    attention_kernel(T* out, float* lse, const T* q, const T* k, const T* v, AttentionSizes s) {
+  float* const q_tile = shared_memory<float>();
+  const int stride = tile_stride(s.head_dim);
+  float* const k_tile = q_tile + kTile * stride;
+  float* const v_tile = k_tile + kTile * stride;
+  float* const weights = v_tile + kTile * stride;
+
+  const int row = static_cast<int>(threadIdx.x) / kRowThreads;
+  const int c = static_cast<int>(threadIdx.x) % kRowThreads;
+  // The last tiles see the most keys and come first.
+  const int64_t first = int64_t{gridDim.x - 1 - blockIdx.x} * kTile, t = first + row;
+  const int64_t head = blockIdx.y, batch = blockIdx.z;
+  const int64_t kv_head = head / (s.heads / s.kv_heads);
+  const int64_t q_row = s.heads * s.head_dim, kv_row = s.kv_heads * s.head_dim;
+  const int64_t q_at = batch * s.queries * q_row + head * s.head_dim;
+  const int64_t kv_at = batch * s.keys * kv_row + kv_head * s.head_dim;
+  const int64_t past = s.keys - s.queries;  // query t sees keys 0 … past + t
+  const int64_t last = first + kTile < s.queries ? first + kTile : s.queries;
+  const int64_t visible = past + last;  // of any query of the tile
+
+  load_tile(q_tile, q + q_at, first, s.queries, q_row, s.head_dim);
+  float most = -INFINITY, sum = 0;
+  float sums[kColumns] = {};
+  for (int64_t key = 0; key < visible; key += kTile) {
+    __syncthreads();  // the last tile is done with
+    load_tile(k_tile, k + kv_at, key, s.keys, kv_row, s.head_dim);
+    load_tile(v_tile, v + kv_at, key, s.keys, kv_row, s.head_dim);
+    __syncthreads();
+    float scores[kTile / kRowThreads];
+    float tile_most = -INFINITY;
+    ROPESWEEP_UNROLL
+    for (int i = 0; i < kTile / kRowThreads; ++i) {
+      const int j = c + kRowThreads * i;
+      const bool seen = key + j <= past + t && key + j < s.keys;
+      scores[i] = seen ? s.scale * dot_rows(q_tile + row * stride, k_tile + j * stride, s.head_dim)
+                       : -INFINITY;
+      tile_most = scores[i] > tile_most ? scores[i] : tile_most;
+    }
+    // Key 0 is seen by every query: from the first tile on `most` is finite.
+    tile_most = row_max(tile_most);
+    const float next = tile_most > most ? tile_most : most;
+    const float keep = expf(most - next);
+    float tile_sum = 0;
+    ROPESWEEP_UNROLL
+    for (int i = 0; i < kTile / kRowThreads; ++i) {
+      const float weight = expf(scores[i] - next);
+      weights[row * kScoreStride + c + kRowThreads * i] = weight;
+      tile_sum += weight;
+    }
+    sum = sum * keep + row_sum(tile_sum);
+    most = next;
+    __syncwarp();  // a row's threads are of one warp
+    ROPESWEEP_UNROLL
+    for (int i = 0; i < kColumns; ++i) sums[i] *= keep;
+    add_weighted_rows(sums, weights + row * kScoreStride, 1, v_tile, s.head_dim, c);
+  }
+  if (t >= s.queries) return;
+  store_columns(out + q_at + t * q_row, sums, 1.0f / sum, s.head_dim, c);
+  if (c == 0) lse[(batch * s.heads + head) * s.queries + t] = most + logf(sum);
+}
+
+}  // namespace
+
+void CudaBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                            const Tensor& v, const AttentionShape& shape) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(shape.queries, kTile)),
+                  static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch));
+  const size_t shared = (3 * tile_floats(shape.head_dim) + kTile * kScoreStride) * sizeof(float);
+  with_type(q.dtype(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    with_columns(shape.head_dim, [&](auto columns) {
+      launch({stream_, grid, kTileThreads, shared}, attention_kernel<T, columns>, out.data<T>(),
+             lse.data<float>(), q.data<T>(), k.data<T>(), v.data<T>(), sizes_of(shape));
+    });
+  });
+}
+
+}  // namespace ropesweep::backend::cuda

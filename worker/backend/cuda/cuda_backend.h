@@ -1,0 +1,89 @@
+// The CUDA backend: one device, one stream, in which all ops run in order; nothing waits for the
+// device but download, the ops that return a number, and synchronize. Each op is defined in the
+// file of its name beside this one.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+
+#include "worker/backend/cuda/products.h"
+#include "worker/backend/memory_pool.h"
+#include "worker/backend/ops.h"
+
+namespace ropesweep::backend::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  /// `device`: its number among those visible. Errors: NoDevice when there is none of that number.
+  explicit CudaBackend(int device);
+  ~CudaBackend() override;
+
+  std::string description() const override;
+
+  Tensor allocate(Dtype dtype, Shape shape) override;
+  void upload(const Tensor& to, const void* from) override;
+  void download(void* to, const Tensor& from) override;
+  void zero(const Tensor& x) override;
+  void copy(const Tensor& to, const Tensor& from) override;
+  size_t bytes_in_use() const override { return pool_->bytes_in_use(); }
+  size_t peak_bytes() const override { return pool_->peak_bytes(); }
+
+  void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;
+  void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override;
+
+  void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) override;
+  void product_backward_input(const Tensor& d_a, const Tensor& d_out, const Tensor& weight,
+                              bool accumulate) override;
+  void product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
+                               const Tensor& a) override;
+
+  void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual, const Tensor& x,
+                const Tensor& weight, float epsilon) override;
+  void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_out,
+                         const Tensor& residual, const Tensor& rstd, const Tensor& weight) override;
+
+  void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
+            int64_t tokens) override;
+  void rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
+                     int64_t first_row, int64_t tokens) override;
+
+  void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                 const Tensor& v, const AttentionShape& shape) override;
+  void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
+                          const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse,
+                          const AttentionShape& shape) override;
+
+  void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override;
+  void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
+                       const Tensor& gate, const Tensor& up) override;
+
+  void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override;
+  void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,
+                              float scale) override;
+
+  void add(const Tensor& to, const Tensor& x) override;
+  void scale(const Tensor& x, float factor) override;
+  double sum_of_squares(const Tensor& x) override;
+  int64_t argmax(const Tensor& logits) override;
+  void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
+
+  void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
+             const Tensor& gradient, const AdamwStep& step) override;
+
+  void synchronize() override;
+
+ private:
+  /// Storage of `bytes` that lives as long as what is returned.
+  std::shared_ptr<void> scratch(size_t bytes) { return pool_->allocate(bytes); }
+
+  int device_;
+  std::string name_;
+  cudaStream_t stream_ = nullptr;
+  std::shared_ptr<MemoryPool> pool_;
+  std::unique_ptr<Products> products_;
+};
+
+}  // namespace ropesweep::backend::cuda
