@@ -175,6 +175,7 @@ class Campaign:
         self.directory = pathlib.Path(directory)
         self.random = random.Random(options.seed)
         self.long = options.long
+        self.demo = options.demo
         self.expected = None
 
     def sweep(self, name):
@@ -194,9 +195,9 @@ class Campaign:
         to a run that nothing disturbed, on another number of workers. Long campaigns only."""
         if not self.long:
             return
-        text = (ROOT / "experiments" / "sweeps" / "demo-short.toml").read_text()
+        text = (ROOT / "experiments" / "sweeps" / f"{self.demo}.toml").read_text()
         text = text.replace('"../tiny/model"', json.dumps(str(ROOT / "experiments/tiny/model")))
-        text = text.replace('name = "demo-short"', 'name = "tiny"')
+        text = text.replace(f'name = "{self.demo}"', 'name = "tiny"')
         text += "\n[limits]\ncrash_limit = 1000\n"
         calm = Sweep(self.binary, self.directory / "demo-calm", text)
         check(calm.run("--workers", 1) == 0, "undisturbed", calm)
@@ -304,6 +305,7 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--long", action="store_true", help="many kills and signals")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--demo", default="demo-short", help="the sweep of the demo's kills; or demo")
     parser.add_argument("--only", help="one test, e.g. kills")
     parser.add_argument("--keep", action="store_true", help="leave the stores for a look")
     options = parser.parse_args()
