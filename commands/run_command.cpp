@@ -19,6 +19,7 @@
 #include "experiments/error.h"
 #include "experiments/host_name.h"
 #include "worker/shepherd_rank.h"
+#include "worker/tasks/task_runner.h"
 
 namespace ropesweep::commands {
 namespace {
@@ -30,12 +31,12 @@ namespace fs = std::filesystem;
 /// given to another no longer runs here.
 constexpr double kSelfStopShare = 2.0 / 3.0;
 constexpr double kHangFactor = 2;
-constexpr int kDefaultWorkers = 2;
+constexpr int kDefaultWorkers = 2;  // where there is no GPU
 constexpr int kDefaultColumns = 80;
 
 struct RunOptions {
   std::string sweep, store, device, time;
-  int workers = kDefaultWorkers;
+  int workers = 0;  ///< 0: one a GPU, or two on the CPU
   int64_t threads = 0;
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
@@ -47,8 +48,8 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   auto add = options.add_options();
   add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), "the sweep file");
   add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
-  add("workers", po::value(&run.workers)->default_value(run.workers)->value_name("N"),
-      "workers to start on this host (without mpirun)");
+  add("workers", po::value(&run.workers)->value_name("N"),
+      "workers to start on this host (without mpirun; as many as GPUs, or 2)");
   add("device", po::value(&run.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("threads", po::value(&run.threads)->default_value(0)->value_name("N"),
       "threads a worker (0: the sweep's, or the host's cores shared out)");
@@ -66,7 +67,7 @@ bool parse(const Arguments& arguments, RunOptions& run) {
     return false;
   }
   run.quiet = values["quiet"].as<bool>();
-  if (run.workers < 1) {
+  if (run.workers < 1 && values.count("workers") > 0) {
     throw_user_error("--workers {}: at least one is needed", run.workers);
   }
   if (run.suspicion < 3) {
@@ -208,11 +209,18 @@ int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
                             "--shepherd-silence",
                             fmt::format("{}", options.coordinator_silence_seconds)};
   const int64_t wanted = run.threads > 0 ? run.threads : sweep.workers.threads;
-  options.threads = [wanted, environment](const std::string& coordinator_host) {
+  options.share = [wanted, environment](const std::string& coordinator_host) {
+    // The coordinator is the first rank of its host, and takes no GPU.
     const int others = coordinator_host == host_name() ? 1 : 0;
-    return runner_threads(wanted, environment.local_size - others);
+    return RunnerShare{runner_threads(wanted, environment.local_size - others),
+                       environment.local_rank - others};
   };
   return run_shepherd(*channel, std::move(options));
+}
+
+int default_workers(const std::string& device) {
+  const int gpus = device == "cpu" ? 0 : tasks::cuda_devices();
+  return gpus > 0 ? gpus : kDefaultWorkers;
 }
 
 /// Without mpirun: what the store has already needs no processes.
@@ -232,7 +240,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
-  options.workers = run.workers;
+  options.workers = run.workers > 0 ? run.workers : default_workers(inputs.sweep.workers.device);
   options.directory = store_directory(inputs.store);
   options.terminal_width = terminal_width();
   const int code = launch(options);

@@ -11,8 +11,18 @@ namespace ropesweep::commands {
 
 namespace po = boost::program_options;
 
+namespace {
+
+/// Of "cuda" and "auto" the GPU of this worker, one worker a GPU; more workers share them in turn.
+std::string own_device(const std::string& device, int index) {
+  const int count = device == "cuda" || device == "auto" ? tasks::cuda_devices() : 0;
+  return count > 0 ? fmt::format("cuda:{}", index % count) : device;
+}
+
+}  // namespace
+
 int runner_command(const Arguments& arguments) {
-  int socket = -1, parent = -1, threads = 1;
+  int socket = -1, parent = -1, threads = 1, device_index = 0;
   double shepherd_silence = RunnerOptions{}.shepherd_silence_seconds;
   std::string device;
   po::options_description options("Options");
@@ -20,6 +30,8 @@ int runner_command(const Arguments& arguments) {
   add("socket", po::value(&socket)->required(), "the inherited socket of the shepherd");
   add("parent", po::value(&parent)->required(), "the shepherd's process");
   add("device", po::value(&device)->default_value("auto"), "cpu | cuda | cuda:N | auto");
+  add("device-index", po::value(&device_index)->default_value(0),
+      "the worker's number on its host: with cuda it takes that GPU");
   add("threads", po::value(&threads)->default_value(1), "threads to compute with");
   add("shepherd-silence", po::value(&shepherd_silence)->default_value(shepherd_silence),
       "seconds after which a silent shepherd is taken for stopped");
@@ -36,7 +48,7 @@ int runner_command(const Arguments& arguments) {
   std::unique_ptr<tasks::TaskRunner> runner;
   const RunTask run_task = [&](const Task& task, const tasks::TaskContext& context) {
     if (!runner) {
-      runner = std::make_unique<tasks::TaskRunner>(device, threads);
+      runner = std::make_unique<tasks::TaskRunner>(own_device(device, device_index), threads);
     }
     return runner->run(task, context);
   };

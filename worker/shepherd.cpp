@@ -200,10 +200,11 @@ void Shepherd::watch_runner(double now) {
 
 void Shepherd::start_runner(double now) {
   try {
-    const int threads = options_.threads ? options_.threads(coordinator_host_) : 1;
+    const RunnerShare share = options_.share ? options_.share(coordinator_host_) : RunnerShare{};
     std::vector<std::string> command = options_.runner_command;
-    command.insert(command.end(), {"--threads", std::to_string(threads)});
-    runner_ = std::make_unique<RunnerProcess>(std::move(command), threads);
+    command.insert(command.end(), {"--threads", std::to_string(share.threads), "--device-index",
+                                   std::to_string(share.device_index)});
+    runner_ = std::make_unique<RunnerProcess>(std::move(command), share.threads);
     last_beat_of_runner_ = now;
   } catch (const Error& error) {
     start_runner_at_ = now + kRestartPause;

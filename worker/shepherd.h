@@ -14,11 +14,17 @@
 
 namespace ropesweep {
 
+/// What a runner gets of its host.
+struct RunnerShare {
+  int threads = 1;
+  int device_index = 0;  ///< this worker's number among its host's: which of the GPUs is its own
+};
+
 struct ShepherdOptions {
   std::vector<std::string> runner_command;  ///< the program and its arguments
   std::string device;
   int64_t local_rank = 0;
-  std::function<int(const std::string& coordinator_host)> threads;
+  std::function<RunnerShare(const std::string& coordinator_host)> share;
   double heartbeat_seconds = 1;
   double runner_silence_seconds = 60;       ///< a runner silent for so long hangs
   double coordinator_silence_seconds = 20;  ///< shorter than the coordinator's own suspicion, so

@@ -200,7 +200,7 @@ class Campaign:
         text = text.replace(f'name = "{self.demo}"', 'name = "tiny"')
         text += "\n[limits]\ncrash_limit = 1000\n"
         calm = Sweep(self.binary, self.directory / "demo-calm", text)
-        check(calm.run("--workers", 1) == 0, "undisturbed", calm)
+        check(calm.start("--workers", 1).wait(10 * LIMIT) == 0, "undisturbed", calm)
         expected = calm.cells()
         for workers in (2, 4):
             sweep = Sweep(self.binary, self.directory / f"demo-killed-{workers}", text)

@@ -77,7 +77,7 @@ class ShepherdTest : public testing::Test {
     ShepherdOptions options;
     options.runner_command = {"/proc/self/exe"};
     options.device = "fake";
-    options.threads = [](const std::string&) { return 3; };
+    options.share = [](const std::string&) { return RunnerShare{3, 0}; };
     options.heartbeat_seconds = 0.05;
     options.runner_silence_seconds = 1;
     options.coordinator_silence_seconds = 20;

@@ -156,10 +156,10 @@ class NoDevice : public std::runtime_error {
 /// The CPU backend. `threads` ≥ 1; 0: all cores this process may use.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
 
-/// The CUDA backend on a device, by its number among those that CUDA_VISIBLE_DEVICES leaves. Only
-/// where the build has it (ROPESWEEP_CUDA). Errors: NoDevice.
+/// The CUDA backend on a device, by its number among those that CUDA_VISIBLE_DEVICES leaves.
+/// Errors: NoDevice when there is none, the driver is missing, or the build has no CUDA backend.
 std::unique_ptr<Backend> make_cuda_backend(int device);
-/// Devices that this process sees; 0 without a driver.
+/// CUDA devices that this process sees; 0 without a driver.
 int cuda_device_count();
 
 }  // namespace ropesweep::backend

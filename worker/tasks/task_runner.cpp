@@ -12,8 +12,6 @@
 
 namespace ropesweep::tasks {
 
-#ifdef ROPESWEEP_CUDA
-
 int cuda_devices() { return backend::cuda_device_count(); }
 
 namespace {
@@ -21,28 +19,9 @@ namespace {
 std::unique_ptr<backend::Backend> make_cuda(const std::string& device, int number) try {
   return backend::make_cuda_backend(number);
 } catch (const backend::NoDevice& error) {
-  throw_user_error(
-      "device '{}': {}; is the driver there (nvidia-smi), and CUDA_VISIBLE_DEVICES right?", device,
-      error.what());
+  throw_user_error("device '{}': {}; choose cpu, or see nvidia-smi and CUDA_VISIBLE_DEVICES",
+                   device, error.what());
 }
-
-}  // namespace
-
-#else
-
-int cuda_devices() { return 0; }
-
-namespace {
-
-std::unique_ptr<backend::Backend> make_cuda(const std::string& device, int) {
-  throw_user_error("device '{}': this build has no CUDA backend; choose cpu", device);
-}
-
-}  // namespace
-
-#endif
-
-namespace {
 
 /// N of "cuda:N".
 int cuda_number(const std::string& device) {

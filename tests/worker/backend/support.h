@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "worker/backend/checked_backend.h"
+#include "worker/backend/cuda/make_backend.h"
 #include "worker/backend/ops.h"
 
 namespace ropesweep::backend {
@@ -94,7 +96,7 @@ inline const char* const kNoDevice = "no CUDA device here; tests/gpu.sh on a mac
 inline std::unique_ptr<Backend> make_test_backend() {
   if (kTestDevice == "cpu") return make_cpu_backend(2);
 #ifdef ROPESWEEP_CUDA
-  if (cuda_device_count() > 0) return make_cuda_backend(0);
+  if (cuda::device_count() > 0) return checked(cuda::make_backend(0));
 #endif
   return nullptr;
 }

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "worker/backend/checked_backend.h"
 #include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/cuda/make_backend.h"
 #include "worker/backend/cuda/runtime.h"
 
 namespace ropesweep::backend::cuda {
@@ -30,7 +30,7 @@ class DeviceMemory final : public RawMemory {
 }  // namespace
 
 CudaBackend::CudaBackend(int device) : device_(device) {
-  const int count = cuda_device_count();
+  const int count = device_count();
   if (device < 0 || device >= count) {
     throw NoDevice("no CUDA device " + std::to_string(device) + " here, " + std::to_string(count) +
                    " visible");
@@ -93,17 +93,11 @@ void CudaBackend::random_normal(const Tensor& x, uint64_t seed, uint64_t stream,
 
 void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
 
-}  // namespace ropesweep::backend::cuda
-
-namespace ropesweep::backend {
-
-int cuda_device_count() {
+int device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return checked(std::make_unique<cuda::CudaBackend>(device));
-}
+std::unique_ptr<Backend> make_backend(int device) { return std::make_unique<CudaBackend>(device); }
 
-}  // namespace ropesweep::backend
+}  // namespace ropesweep::backend::cuda
