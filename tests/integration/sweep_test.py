@@ -76,6 +76,7 @@ class Sweep:
 
     def __init__(self, binary, directory, text=SWEEP):
         self.binary, self.directory = binary, pathlib.Path(directory)
+        self.environment = dict(os.environ)
         model = self.directory / "model"
         model.mkdir(parents=True)
         (model / "config.json").write_text(json.dumps(CONFIG))
@@ -89,7 +90,7 @@ class Sweep:
     def start(self, *arguments, prefix=()):
         log = open(self.directory / "log", "a")
         return subprocess.Popen([*prefix, *self.command(*arguments)], cwd=self.directory,
-                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def run(self, *arguments, prefix=()):
         return self.start(*arguments, prefix=prefix).wait(LIMIT)
@@ -253,6 +254,25 @@ class Campaign:
     def attempts(self, sweep):
         return subprocess.run([self.binary, "query", "tiny.h5", "--table", "attempts", "--format",
                                "json"], cwd=sweep.directory, check=True, capture_output=True).stdout
+
+    def test_device(self):
+        """The same sweep with --device cuda, on a device emulated on the host (tests/emulation): the same
+        cells, their figures within the rounding of f32 over six training steps."""
+        plugin = pathlib.Path(self.binary).parent / "tests" / "libropesweep_cuda_emulated.so"
+        if not plugin.exists():
+            sys.exit(f"FAILED: {plugin} is not built")
+        sweep = self.sweep("device")
+        sweep.environment["ROPESWEEP_CUDA_PLUGIN"] = str(plugin)
+        check(sweep.run("--device", "cuda", "--workers", 2) == 0, "--device cuda", sweep)
+        host = self.sweep("host")
+        check(host.run("--workers", 1) == 0, "one worker", host)
+        for ours, theirs in zip(sweep.cells(), host.cells(), strict=True):
+            check(ours["id"] == theirs["id"] and ours["metric"] == theirs["metric"], "the same rows", sweep)
+            check(abs(ours["value"] - theirs["value"]) < 1e-5 * theirs["value"],
+                  f"figures: {ours} on cuda, {theirs} on cpu", sweep)
+        devices = subprocess.run([self.binary, "query", "tiny.h5", "--select", "device", "--format", "json"],
+                                 cwd=sweep.directory, check=True, capture_output=True, text=True).stdout
+        check(devices.count('"cuda (emulated') == len(sweep.cells()), f"devices: {devices}", sweep)
 
     def test_in_use(self):
         """A second run on a store in use: code 2, and the first is not disturbed."""

@@ -3,7 +3,7 @@
 // without them.
 #include <dlfcn.h>
 
-#include <climits>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -16,6 +16,7 @@ namespace {
 
 /// The functions of cuda/plugin.cpp, or why they are not there.
 struct Plugin {
+  int (*device_count)() = nullptr;
   Backend* (*make)(int device, std::string* why_not) = nullptr;
   std::string why_not;
 };
@@ -25,9 +26,13 @@ std::filesystem::path beside_the_program(const char* name) {
   return std::filesystem::read_symlink("/proc/self/exe", failure).parent_path() / name;
 }
 
+/// Another library than the program's own, for tests: the emulated device.
+const char* other_plugin() { return std::getenv("ROPESWEEP_CUDA_PLUGIN"); }
+
 Plugin open_plugin() {
   Plugin plugin;
-  const std::filesystem::path file = beside_the_program("libropesweep_cuda.so");
+  const std::filesystem::path file =
+      other_plugin() != nullptr ? other_plugin() : beside_the_program("libropesweep_cuda.so");
   if (!std::filesystem::exists(file)) {
     plugin.why_not = "this build has no CUDA backend (" + file.string() + ")";
     return plugin;
@@ -38,9 +43,14 @@ Plugin open_plugin() {
     plugin.why_not = "the CUDA backend can't be opened: " + std::string(::dlerror());
     return plugin;
   }
+  plugin.device_count = reinterpret_cast<decltype(plugin.device_count)>(
+      ::dlsym(library, "ropesweep_cuda_device_count"));
   plugin.make =
       reinterpret_cast<decltype(plugin.make)>(::dlsym(library, "ropesweep_make_cuda_backend"));
-  if (plugin.make == nullptr) plugin.why_not = file.string() + " is of another version";
+  if (plugin.device_count == nullptr || plugin.make == nullptr) {
+    plugin.make = nullptr;
+    plugin.why_not = file.string() + " is of another version";
+  }
   return plugin;
 }
 
@@ -52,6 +62,7 @@ const Plugin& plugin() {
 }  // namespace
 
 int cuda_device_count() {
+  if (other_plugin() != nullptr) return plugin().make == nullptr ? 0 : plugin().device_count();
   // By the driver's own library: a few milliseconds, where the toolkit's take a hundred.
   void* driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) return 0;

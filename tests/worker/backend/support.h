@@ -10,8 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/backend/checked_backend.h"
-#include "worker/backend/cuda/make_backend.h"
+#include "tests/worker/devices.h"
 #include "worker/backend/ops.h"
 
 namespace ropesweep::backend {
@@ -87,27 +86,12 @@ inline std::string bytes_of(Backend& backend, const Tensor& x) {
   return bytes;
 }
 
-/// The device whose ops a test program is about: cpu, cuda, or emulated (tests/emulation).
-inline const std::string kTestDevice = ROPESWEEP_TEST_DEVICE;
-
-inline const char* const kNoDevice = "no CUDA device here; tests/gpu.sh on a machine with one";
-
-/// A backend of the test's device; null where there is none.
-inline std::unique_ptr<Backend> make_test_backend() {
-  if (kTestDevice == "cpu") return make_cpu_backend(2);
-#ifdef ROPESWEEP_CUDA
-  if (cuda::device_count() > 0) return checked(cuda::make_backend(0));
-#endif
-  return nullptr;
-}
-
 /// What an op left in its outputs, to the bit, with a given number of threads; on another device
 /// than the CPU, when it is done again.
 template <typename Op>
 void expect_same_bits_on_any_threads(Op&& op) {
   if (kTestDevice != "cpu") {
     const auto device = make_test_backend();
-    if (device == nullptr) GTEST_SKIP() << kNoDevice;
     const std::string expected = op(*device);
     EXPECT_TRUE(op(*device) == expected);
     return;
@@ -121,12 +105,9 @@ void expect_same_bits_on_any_threads(Op&& op) {
   }
 }
 
-/// Parameterised by type. Skipped where the device is not there.
+/// Parameterised by type, on the test's device.
 class OpTest : public testing::TestWithParam<Dtype> {
  protected:
-  void SetUp() override {
-    if (backend_ == nullptr) GTEST_SKIP() << kNoDevice;
-  }
   Dtype dtype() const { return GetParam(); }
   double epsilon() const { return epsilon_of(GetParam()); }
   Tensor normal(const Shape& shape, uint64_t stream, float deviation = 1.0f) {

@@ -17,9 +17,6 @@ namespace {
 
 class TransferTest : public testing::Test {
  protected:
-  void SetUp() override {
-    if (backend_ == nullptr) GTEST_SKIP() << kNoDevice;
-  }
   std::unique_ptr<Backend> backend_ = make_test_backend();
 };
 

@@ -91,6 +91,7 @@ TEST(KvCache, ASharedPrefixStaysAfterTruncation) {
 
 // Longer than the chunks in which a prompt passes through the layers.
 TEST(KvCache, ALongPromptEqualsOnePass) {
+  if (is_slow()) GTEST_SKIP() << kTooLong;
   TestModel test("multi_head", Dtype::f32, 2);
   for (const auto& [scheme, scale] : {std::pair{"linear", 16.0}, std::pair{"dynamic-ntk", 2.0}}) {
     test.use(scheme, scale);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/worker/devices.h"
 #include "worker/llama/model.h"
 #include "worker/llama/safetensors.h"
 
@@ -95,11 +96,15 @@ inline std::vector<float> host_values(backend::Backend& backend, const backend::
   return values;
 }
 
+/// An emulated device takes seconds for what others do in milliseconds: short sequences suffice.
+inline bool is_slow() { return backend::kTestDevice == "emulated"; }
+inline const char* const kTooLong = "takes too long on an emulated device; the others run it";
+
 /// A fixture's model on a backend of its own.
 struct TestModel {
   explicit TestModel(const std::string& name, backend::Dtype type = backend::Dtype::f32,
                      int threads = 1)
-      : backend(backend::make_cpu_backend(threads)), config(read_config(fixture(name))) {
+      : backend(backend::make_test_backend(threads)), config(read_config(fixture(name))) {
     model = std::make_unique<Model>(*backend, config,
                                     load_weights(*backend, fixture(name), config, type));
   }

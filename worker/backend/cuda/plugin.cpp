@@ -3,6 +3,11 @@
 
 #include "worker/backend/cuda/make_backend.h"
 
+/// Devices that this process sees.
+extern "C" __attribute__((visibility("default"))) int ropesweep_cuda_device_count() {
+  return ropesweep::backend::cuda::device_count();
+}
+
 /// A backend that the caller owns; null, with the reason, when there is no such device.
 extern "C" __attribute__((visibility("default"))) ropesweep::backend::Backend*
 ropesweep_make_cuda_backend(int device, std::string* why_not) {
