@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -21,7 +22,10 @@
 namespace ropesweep::llama {
 
 inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(ROPESWEEP_SOURCE_DIR) / "tests/reference/llama" / name;
+  // A test program that was carried to another machine finds its fixtures where it is told.
+  const char* const source = std::getenv("ROPESWEEP_SOURCE_DIR");
+  return std::filesystem::path(source != nullptr ? source : ROPESWEEP_SOURCE_DIR) /
+         "tests/reference/llama" / name;
 }
 
 inline nlohmann::json read_json(const std::filesystem::path& file) {
