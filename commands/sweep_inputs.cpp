@@ -10,17 +10,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ModelGeometry geometry_of(const fs::path& model) {
-  const llama::Config config = llama::read_config(model);
-  ModelGeometry geometry;
-  geometry.layers = config.layers;
-  geometry.width = config.width;
-  geometry.heads = config.heads;
-  geometry.kv_heads = config.kv_heads;
-  geometry.head_dim = config.head_dim;
-  geometry.hidden = config.hidden;
-  geometry.vocabulary = config.vocabulary;
-  return geometry;
+ModelGeometry geometry_at(const fs::path& model) {
+  return llama::geometry_of(llama::read_config(model));
 }
 
 bool is_settled(const std::string& status) {
@@ -42,7 +33,7 @@ SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
   }
   inputs.store = store.empty() ? default_store(inputs.sweep) : fs::absolute(store);
   for (const auto& [name, directory] : inputs.sweep.models) {
-    inputs.geometries[name] = geometry_of(directory);
+    inputs.geometries[name] = geometry_at(directory);
   }
   DigestCache cache(store_directory(inputs.store));
   for (const std::string& path : referenced_paths(inputs.sweep)) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "experiments/identity.h"
+#include "experiments/memory_plan.h"
 
 namespace ropesweep {
 namespace {
@@ -26,15 +27,6 @@ double layer_parameters(const ModelGeometry& g) {
 double documents(const DatasetSettings& dataset) {
   if (dataset.samples > 0) return real(dataset.samples);
   return real(dataset.path.empty() ? built_documents : assumed_documents);
-}
-
-/// Layer inputs kept for the backward pass, one layer's inside, and a chunk of logits with
-/// gradients.
-double training_activations(const ModelGeometry& g, double tokens, double bytes) {
-  const double kept = real(g.layers) * tokens * real(g.width) * bytes;
-  const double attention = (real(g.heads) + 2 * real(g.kv_heads)) * real(g.head_dim);
-  const double inside = tokens * (4 * real(g.width) + 2 * attention + 4 * real(g.hidden)) * bytes;
-  return kept + 2 * inside + 2 * std::min(tokens, head_chunk) * real(g.vocabulary) * f32_bytes;
 }
 
 double perplexity_flops(const ModelGeometry& g, const DatasetSettings& dataset, double length) {
@@ -76,7 +68,7 @@ double forward_flops(const ModelGeometry& g, double tokens, double scored) {
 }
 
 Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
-                    const std::string& type) {
+                    const std::string& type, double device_bytes) {
   const double length = real(recipe.context_length);
   const double chunk = forward_flops(geometry, length, length);
   const double chunks = real(recipe.steps) * real(recipe.batch_tokens) / length;
@@ -87,11 +79,7 @@ Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
   }
   Cost cost;
   cost.flops = chunk * (3 * chunks + validations * real(recipe.validation_documents));
-  const double bytes = type_bytes(type);
-  // f32 weights are their own masters.
-  const double state = 3 * f32_bytes + (bytes < f32_bytes ? f32_bytes : 0);
-  cost.memory_bytes =
-      geometry.parameters() * (bytes + state) + training_activations(geometry, length, bytes);
+  cost.memory_bytes = plan_memory(geometry, recipe, type, device_bytes, true).device_bytes();
   return cost;
 }
 

@@ -22,8 +22,8 @@ struct Task {
   /// Absolute. Fine-tune: the directory of its checkpoint and saved state; evaluation: the file of
   /// its finished samples, empty: they are not kept.
   std::string output;
-  std::string scheme;              ///< effective scheme
-  double scale = 1;                ///< effective scale: train scale (fine-tune) or eval scale
+  std::string scheme;  ///< effective scheme
+  double scale = 1;    ///< effective scale: train scale (fine-tune) or eval scale
   // evaluation
   std::vector<Cell> cells;  ///< differ only in context length and in axes without effect on figures
   DatasetSettings dataset;

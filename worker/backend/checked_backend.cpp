@@ -119,6 +119,7 @@ class CheckedBackend final : public Backend {
     timed("copy", 0, bytes_of(to, from), [&] { inner_->copy(to, from); });
   }
   size_t bytes_in_use() const override { return inner_->bytes_in_use(); }
+  size_t capacity() const override { return inner_->capacity(); }
   size_t peak_bytes() const override { return inner_->peak_bytes(); }
 
   void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override {

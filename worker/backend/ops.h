@@ -62,6 +62,8 @@ class Backend {
   virtual void zero(const Tensor& x) = 0;
   virtual void copy(const Tensor& to, const Tensor& from) = 0;  ///< converts between f32 and bf16
   virtual size_t bytes_in_use() const = 0;
+  /// Memory of the device in all; 0: it is the host's own.
+  virtual size_t capacity() const = 0;
   virtual size_t peak_bytes() const = 0;
 
   // --- embedding: out[R, D] = table[ids[r], :] --------------------------------------------------

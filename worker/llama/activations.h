@@ -38,7 +38,7 @@ struct Model::MlpActivations {
 };
 
 struct Model::LayerActivations {
-  backend::Tensor input;  ///< [R, D] what Recompute::layer keeps
+  backend::Tensor input;  ///< [R, D] what stays when the layer is recomputed
   AttentionActivations attention;
   MlpActivations mlp;
 };

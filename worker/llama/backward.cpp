@@ -43,10 +43,15 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
       kept[layer].input = residual;
       residual = new_rows(pass.rows(), config_.width);
       backend_.copy(residual, kept[layer].input);
-      AttentionActivations attention;
+      {
+        AttentionActivations attention;
+        attention_block(layer, pass, residual, attention);
+        if (recompute == Recompute::all_but_attention) {
+          kept[layer].attention.attended = attention.attended;
+          kept[layer].attention.lse = attention.lse;
+        }
+      }
       MlpActivations mlp;
-      attention_block(layer, pass, residual, attention);
-      attention = {};
       mlp_block(layer, pass, residual, mlp);
     }
   }
@@ -57,7 +62,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   pass.keep = true;
   for (size_t layer = kept.size(); layer-- > 0;) {
     LayerActivations& a = kept[layer];
-    if (recompute == Recompute::layer) {
+    if (recompute != Recompute::none) {
       const Tensor middle = attention_block(layer, pass, a.input, a.attention);
       mlp_block(layer, pass, middle, a.mlp);
     }
@@ -167,31 +172,6 @@ void Model::attention_backward(size_t layer, const Pass& pass, const Tensor& d_r
   // n = rms_norm(x)
   backend_.rms_norm_backward(d_residual, gradients.attention_norm, d_normed, a.residual, a.rstd,
                              w.attention_norm);
-}
-
-size_t Model::activation_bytes(int64_t batch, int64_t tokens, Recompute recompute) const {
-  const double rows = static_cast<double>(batch * tokens);
-  const double element = static_cast<double>(backend::size_of(type_));
-  const double width = static_cast<double>(config_.width);
-  const double hidden = static_cast<double>(config_.hidden);
-  const double queries = static_cast<double>(config_.heads * config_.head_dim);
-  const double keys = static_cast<double>(config_.kv_heads * config_.head_dim);
-  const double layers = static_cast<double>(config_.layers);
-  const double vocabulary = static_cast<double>(config_.vocabulary);
-  // Statistics (rstd twice, lse) are f32.
-  const double statistics = 4 * (2 + static_cast<double>(config_.heads));
-  const double attention = element * (2 * width + 2 * queries + 2 * keys);
-  const double mlp = element * (2 * width + 3 * hidden);
-  const double layer = attention + mlp + statistics;
-
-  const double kept =
-      recompute == Recompute::none ? layers * layer : layers * element * width + layer;
-  // Gradients of one block, the residual and its gradient.
-  const double passing = element * (4 * width + 2 * queries + 2 * keys);
-  const double head_row = vocabulary * (type_ == Dtype::f32 ? 4.0 : 6.0) + 2 * element * width;
-  const double head =
-      std::min(rows, static_cast<double>(head_rows(training_logits_bytes))) * head_row;
-  return static_cast<size_t>(rows * (kept + passing) + head);
 }
 
 }  // namespace ropesweep::llama

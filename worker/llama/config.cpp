@@ -173,4 +173,16 @@ Config read_config(const std::filesystem::path& path) {
   return config;
 }
 
+ModelGeometry geometry_of(const Config& config) {
+  ModelGeometry geometry;
+  geometry.layers = config.layers;
+  geometry.width = config.width;
+  geometry.heads = config.heads;
+  geometry.kv_heads = config.kv_heads;
+  geometry.head_dim = config.head_dim;
+  geometry.hidden = config.hidden;
+  geometry.vocabulary = config.vocabulary;
+  return geometry;
+}
+
 }  // namespace ropesweep::llama

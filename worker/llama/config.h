@@ -7,6 +7,7 @@
 #include <string>
 
 #include "experiments/position_encoding.h"
+#include "experiments/task.h"
 
 namespace ropesweep::llama {
 
@@ -33,5 +34,8 @@ struct Config {
 /// Reads DIR/config.json (or the file itself). Errors: user error naming the file, the key and the
 /// remedy (another architecture, odd head dimension, heads not divisible, an unknown rope type, …).
 Config read_config(const std::filesystem::path& path);
+
+/// What costs and memory depend on.
+ModelGeometry geometry_of(const Config& config);
 
 }  // namespace ropesweep::llama

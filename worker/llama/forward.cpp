@@ -124,7 +124,8 @@ Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& resi
   return out;
 }
 
-/// Keys and values of the pass's rows, in the cache when there is one, and the attention over them.
+/// Keys and values of the pass's rows, in the cache when there is one, and the attention over them
+/// unless `a` has its result.
 void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
   const Layer& w = weights_.layers[layer];
   const int64_t rows = pass.rows(), past = pass.past(), keys = past + pass.tokens;
@@ -148,6 +149,7 @@ void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
   }
   if (pass.cache) value = pass.cache->values[layer].rows(0, keys);
 
+  if (!a.attended.empty()) return;  // kept from the first time
   a.attended = backend_.allocate(type_, a.query.shape());
   a.lse = new_f32({pass.batch, config_.heads, pass.tokens});
   const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "experiments/memory_plan.h"
 #include "experiments/position_encoding.h"
 #include "worker/backend/ops.h"
 #include "worker/llama/checkpoint.h"
@@ -14,8 +15,6 @@
 #include "worker/llama/rope_cache.h"
 
 namespace ropesweep::llama {
-
-enum class Recompute { none, layer };
 
 class Model {
  public:
@@ -47,9 +46,6 @@ class Model {
 
   /// All logits [B·T, V] in f32, for tests and small inputs only.
   std::vector<float> logits(std::span<const int32_t> ids, int64_t batch);
-
-  /// Bytes of activations that accumulate_gradients holds at its peak for [B, T].
-  size_t activation_bytes(int64_t batch, int64_t tokens, Recompute recompute) const;
 
  private:
   struct Pass;  // what one run through the layers is about (activations.h)

@@ -15,12 +15,20 @@ namespace {
 using backend::Backend;
 using backend::Dtype;
 
-/// f32 copies of bf16 weights; f32 weights themselves.
-Weights make_masters(Backend& backend, const Weights& weights) {
-  if (weights.embedding.dtype() == Dtype::f32) return weights;
-  Weights masters = zeros_like(backend, weights);
+/// f32 copies of bf16 weights; f32 weights themselves, unless they are kept on the host.
+Weights make_masters(Backend& backend, const Weights& weights, Backend* host) {
+  if (weights.embedding.dtype() == Dtype::f32 && host == nullptr) return weights;
+  Weights masters = zeros_like(host != nullptr ? *host : backend, weights);
   const std::vector<NamedTensor> to = named_tensors(masters), from = named_tensors(weights);
-  for (size_t i = 0; i < to.size(); ++i) backend.copy(to[i].tensor, from[i].tensor);
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (host == nullptr) {
+      backend.copy(to[i].tensor, from[i].tensor);
+      continue;
+    }
+    const backend::Tensor wide = backend.allocate(Dtype::f32, from[i].tensor.shape());
+    backend.copy(wide, from[i].tensor);
+    backend.download(to[i].tensor.raw(), wide);
+  }
   return masters;
 }
 
@@ -70,12 +78,13 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
   return recipe.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
-Optimizer::Optimizer(Backend& backend, const Weights& weights)
+Optimizer::Optimizer(Backend& backend, const Weights& weights, Backend* host)
     : backend_(backend),
+      host_(host),
       weights_(weights),
-      masters_(make_masters(backend, weights)),
-      first_moments_(zeros_like(backend, weights)),
-      second_moments_(zeros_like(backend, weights)),
+      masters_(make_masters(backend, weights, host)),
+      first_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
+      second_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
       gradients_(zeros_like(backend, weights)) {}
 
 double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
@@ -102,12 +111,29 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
   }
   for (size_t i = 0; i < weights.size(); ++i) {
     adamw.weight_decay = weights[i].matrix ? static_cast<float>(recipe.weight_decay) : 0.0F;
-    backend_.adamw(weights[i].tensor, masters[i].tensor, first[i].tensor, second[i].tensor,
-                   gradients[i].tensor, adamw);
+    if (host_ != nullptr) {
+      step_on_host(weights[i], masters[i], first[i], second[i], gradients[i], adamw);
+    } else {
+      backend_.adamw(weights[i].tensor, masters[i].tensor, first[i].tensor, second[i].tensor,
+                     gradients[i].tensor, adamw);
+    }
     backend_.zero(gradients[i].tensor);
   }
   steps_done_ = step;
   return norm;
+}
+
+void Optimizer::step_on_host(const NamedTensor& weight, const NamedTensor& master,
+                             const NamedTensor& first, const NamedTensor& second,
+                             const NamedTensor& gradient, const backend::AdamwStep& step) {
+  const backend::Tensor host_gradient = host_->allocate(Dtype::f32, gradient.tensor.shape());
+  backend_.download(host_gradient.raw(), gradient.tensor);
+  const backend::Tensor host_weight =
+      weight.tensor.dtype() == Dtype::f32
+          ? master.tensor
+          : host_->allocate(weight.tensor.dtype(), weight.tensor.shape());
+  host_->adamw(host_weight, master.tensor, first.tensor, second.tensor, host_gradient, step);
+  backend_.upload(weight.tensor, host_weight.raw());
 }
 
 void Optimizer::save(const std::filesystem::path& file) const {
@@ -121,7 +147,7 @@ void Optimizer::save(const std::filesystem::path& file) const {
   std::vector<uint8_t> bytes;
   for (const NamedTensor& named : state) {
     bytes.resize(named.tensor.bytes());
-    backend_.download(bytes.data(), named.tensor);
+    (host_ != nullptr ? *host_ : backend_).download(bytes.data(), named.tensor);
     writer.write(bytes);
   }
   writer.finish();
@@ -139,12 +165,17 @@ void Optimizer::load(const std::filesystem::path& file) {
     }
   }
   for (const NamedTensor& named : state) {
-    backend_.upload(named.tensor, reader.tensor(named.name).bytes.data());
+    (host_ != nullptr ? *host_ : backend_)
+        .upload(named.tensor, reader.tensor(named.name).bytes.data());
   }
   const std::vector<NamedTensor> masters = named_tensors(masters_);
   const std::vector<NamedTensor> weights = named_tensors(weights_);
   for (size_t i = 0; i < weights.size(); ++i) {
-    if (weights[i].tensor.raw() != masters[i].tensor.raw()) {
+    if (host_ != nullptr) {
+      const backend::Tensor wide = backend_.allocate(Dtype::f32, weights[i].tensor.shape());
+      backend_.upload(wide, masters[i].tensor.raw());
+      backend_.copy(weights[i].tensor, wide);
+    } else if (weights[i].tensor.raw() != masters[i].tensor.raw()) {
       backend_.copy(weights[i].tensor, masters[i].tensor);
     }
   }

@@ -15,8 +15,10 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step);
 
 class Optimizer {
  public:
-  /// Masters start as the weights (converted to f32); f32 weights are their own masters.
-  Optimizer(backend::Backend& backend, const Weights& weights);
+  /// Masters start as the weights (converted to f32); f32 weights are their own masters. `host`: a
+  /// backend of the host's memory that keeps masters and moments and steps them, where the device's
+  /// memory is needed for other things; it must outlive the optimizer.
+  Optimizer(backend::Backend& backend, const Weights& weights, backend::Backend* host = nullptr);
 
   /// Gradient accumulators, f32, zero at first and after each step.
   const Weights& gradients() const { return gradients_; }
@@ -33,7 +35,12 @@ class Optimizer {
   void load(const std::filesystem::path& file);
 
  private:
+  void step_on_host(const NamedTensor& weight, const NamedTensor& master, const NamedTensor& first,
+                    const NamedTensor& second, const NamedTensor& gradient,
+                    const backend::AdamwStep& step);
+
   backend::Backend& backend_;
+  backend::Backend* host_;  ///< null: the state is the device's
   Weights weights_, masters_, first_moments_, second_moments_, gradients_;
   int64_t steps_done_ = 0;
 };

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "experiments/memory_plan.h"
 #include "worker/data/corpus.h"
 #include "worker/data/training_chunks.h"
 #include "worker/tasks/interruption.h"
@@ -22,8 +23,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Tokens of a micro-batch: enough to fill the products.
-constexpr int64_t kMicroBatchTokens = 4096;
 /// Without save_every, saving may take this share of the time, and not more often than once a
 /// minute.
 constexpr double kSaveShare = 1.0 / 30, kSaveSeconds = 60;
@@ -96,9 +95,10 @@ class Trainer {
         context_(context),
         chunks_(read_chunks(task.training_data, recipe_, tokenizer, task.training_data.samples)),
         batch_(recipe_.batch_tokens / recipe_.context_length),
-        micro_batch_(std::clamp<int64_t>(kMicroBatchTokens / recipe_.context_length, 1, batch_)),
-        recompute_(choose_recompute()),
-        optimizer_(model.backend(), model.weights()) {
+        micro_batch_(micro_batch_chunks(recipe_)),
+        plan_(plan_of_memory()),
+        host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
+        optimizer_(model.backend(), model.weights(), host_.get()) {
     if (!task.validation_data.kind.empty()) {
       validation_.emplace(
           read_chunks(task.validation_data, recipe_, tokenizer, recipe_.validation_documents));
@@ -134,24 +134,25 @@ class Trainer {
   const std::vector<StepRecord>& records() const { return records_; }
 
  private:
-  /// Keeps all activations where they fit well, else recomputes them; the figures are the same.
-  llama::Recompute choose_recompute() const {
-    const size_t available = available_memory();
-    const auto need = [&](llama::Recompute recompute) {
-      return model_.activation_bytes(micro_batch_, recipe_.context_length, recompute);
-    };
-    if (available == 0 || need(llama::Recompute::none) < available / 2) {
-      return llama::Recompute::none;
-    }
-    if (need(llama::Recompute::layer) > available) {
+  /// What fits into the device's memory; on the CPU, into half of what is free beside the weights,
+  /// since other workers take from it too. The figures are the same whatever is recomputed.
+  MemoryPlan plan_of_memory() const {
+    const ModelGeometry geometry = llama::geometry_of(model_.config());
+    const std::string type = backend::name_of(model_.weights().embedding.dtype());
+    const auto capacity = static_cast<double>(model_.backend().capacity());
+    const bool on_device = capacity > 0;
+    const auto loaded = static_cast<double>(model_.backend().bytes_in_use());
+    const auto available = static_cast<double>(available_memory());
+    const double limit = on_device ? capacity : available > 0 ? available / 2 + loaded : 0;
+    const MemoryPlan plan = plan_memory(geometry, recipe_, type, limit, on_device);
+    const double most = on_device ? capacity : available > 0 ? available + loaded : 0;
+    if (most > 0 && plan.device_bytes() > most) {
       throw Error(FailureKind::memory,
-                  fmt::format("recipe '{}': activations of {} tokens need {:.1f} GB and {:.1f} GB "
-                              "are free; shorten context_length or take a larger machine",
-                              recipe_.name, micro_batch_ * recipe_.context_length,
-                              static_cast<double>(need(llama::Recompute::layer)) * 1e-9,
-                              static_cast<double>(available) * 1e-9));
+                  fmt::format("recipe '{}': needs {} and {:.1f} GB are there; shorten "
+                              "context_length or take a larger device",
+                              recipe_.name, plan.text(), most * 1e-9));
     }
-    return llama::Recompute::layer;
+    return plan;
   }
 
   /// Fills the batch of a step; returns its count of targets.
@@ -181,7 +182,7 @@ class Trainer {
       const auto size = static_cast<size_t>(count * recipe_.context_length);
       nll += model_.accumulate_gradients(
           std::span(ids_).subspan(first, size), std::span(targets_).subspan(first, size), count,
-          1.0 / static_cast<double>(targets), optimizer_.gradients(), recompute_);
+          1.0 / static_cast<double>(targets), optimizer_.gradients(), plan_.recompute);
       report(step, static_cast<double>(at + count) / static_cast<double>(batch_));
     }
     StepRecord record;
@@ -255,7 +256,9 @@ class Trainer {
   data::TrainingChunks chunks_;
   std::optional<data::TrainingChunks> validation_;
   int64_t batch_, micro_batch_;
-  llama::Recompute recompute_;
+  MemoryPlan plan_;
+  std::unique_ptr<backend::Backend>
+      host_;  ///< the optimizer's, where its state is not the device's
   llama::Optimizer optimizer_;
   std::vector<int32_t> ids_, targets_;
   std::vector<StepRecord> records_;

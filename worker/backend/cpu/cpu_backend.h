@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
   void zero(const Tensor& x) override;
   void copy(const Tensor& to, const Tensor& from) override;
   size_t bytes_in_use() const override { return pool_->bytes_in_use(); }
+  size_t capacity() const override { return 0; }
   size_t peak_bytes() const override { return pool_->peak_bytes(); }
 
   void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;

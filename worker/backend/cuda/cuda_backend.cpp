@@ -40,6 +40,7 @@ CudaBackend::CudaBackend(int device) : device_(device) {
   check(cudaGetDeviceProperties(&properties, device), "asking for the device's properties");
   name_ = std::string(properties.name) + ", sm_" + std::to_string(properties.major) +
           std::to_string(properties.minor);
+  capacity_ = properties.totalGlobalMem;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   pool_ = std::make_shared<MemoryPool>(std::make_unique<DeviceMemory>());
   products_ = std::make_unique<Products>(stream_);

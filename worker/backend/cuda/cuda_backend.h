@@ -28,6 +28,7 @@ class CudaBackend final : public Backend {
   void zero(const Tensor& x) override;
   void copy(const Tensor& to, const Tensor& from) override;
   size_t bytes_in_use() const override { return pool_->bytes_in_use(); }
+  size_t capacity() const override { return capacity_; }
   size_t peak_bytes() const override { return pool_->peak_bytes(); }
 
   void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;
@@ -81,6 +82,7 @@ class CudaBackend final : public Backend {
 
   int device_;
   std::string name_;
+  size_t capacity_ = 0;
   cudaStream_t stream_ = nullptr;
   std::shared_ptr<MemoryPool> pool_;
   std::unique_ptr<Products> products_;
