@@ -8,7 +8,9 @@
 #include "coordinator/cost_model.h"
 #include "coordinator/simulation.h"
 #include "experiments/error.h"
+#include "experiments/memory_plan.h"
 #include "storage/store.h"
+#include "worker/llama/config.h"
 
 namespace ropesweep::commands {
 namespace {
@@ -29,6 +31,7 @@ struct Plan {
   std::vector<Task> tasks;
   std::vector<Problem> problems;
   double flops = 0, device_seconds = 0, memory_bytes = 0;
+  std::string memory_text;  ///< of the fine-tune that needs the most
 };
 
 StoreContents contents_of(const fs::path& store) {
@@ -71,6 +74,24 @@ std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<
   return problems;
 }
 
+/// How the fine-tune that needs the most fits into the sweep's memory limit.
+std::string memory_of_largest_fine_tune(const SweepInputs& inputs, const std::vector<Task>& tasks) {
+  const Task* largest = nullptr;
+  for (const Task& task : tasks) {
+    if (task.kind == TaskKind::fine_tune &&
+        (largest == nullptr || task.memory_bytes > largest->memory_bytes)) {
+      largest = &task;
+    }
+  }
+  if (largest == nullptr) return "";
+  const llama::Config config = llama::read_config(
+      largest->weights.empty() ? largest->fine_tune.recipe.init : largest->model);
+  return plan_memory(llama::geometry_of(config), largest->fine_tune.recipe,
+                     inputs.sweep.workers.type, inputs.sweep.limits.memory_bytes,
+                     inputs.sweep.workers.device != "cpu")
+      .text();
+}
+
 Plan make_plan(const SweepInputs& inputs) {
   const StoreContents contents = contents_of(inputs.store);
   Plan plan;
@@ -108,6 +129,7 @@ Plan make_plan(const SweepInputs& inputs) {
     plan.device_seconds += costs.seconds(task);
     plan.memory_bytes = std::max(plan.memory_bytes, task.memory_bytes);
   }
+  plan.memory_text = memory_of_largest_fine_tune(inputs, plan.tasks);
   return plan;
 }
 
@@ -130,6 +152,7 @@ nlohmann::json to_json(const Plan& plan) {
   json["flops"] = plan.flops;
   json["device_hours"] = plan.device_seconds / 3600;
   json["memory_bytes"] = plan.memory_bytes;
+  if (!plan.memory_text.empty()) json["memory_of_largest_fine_tune"] = plan.memory_text;
   json["problems"] = nlohmann::json::array();
   for (const Problem& problem : plan.problems) {
     json["problems"].push_back({{"cell", problem.cell}, {"reason", problem.reason}});
@@ -148,6 +171,9 @@ void print_table(const Plan& plan) {
                  plan.flops, plan.device_seconds / 3600, CostModel::kPriorRate / 1e9);
   fmt::format_to(out, "memory        {:.2g} GB for the largest task\n",
                  plan.memory_bytes / kGigabyte);
+  if (!plan.memory_text.empty()) {
+    fmt::format_to(out, "              the largest fine-tune: {}\n", plan.memory_text);
+  }
   if (!plan.fine_tunes.empty()) {
     fmt::format_to(out, "\n{:<20}  {:<20} {:<20} {:>5} {:>4}  {}\n", "fine-tune", "recipe",
                    "scheme", "scale", "seed", "cells that share it");

@@ -19,7 +19,7 @@ enum class Recompute {
   none,               ///< all activations stay
   all_but_attention,  ///< a layer's input and its attention's result stay: long sequences spend
                       ///< most of their time there
-  layer,  ///< a layer's input stays
+  layer,              ///< a layer's input stays
 };
 const char* name_of(Recompute recompute);
 
