@@ -131,7 +131,7 @@ TEST(EmulatedOps, DoNotDependOnTheOrderOfThreads) {
       device->cross_entropy_backward(d_logits, logits, targets, 0.5f);
       bits += bytes_of(*device, nll) + bytes_of(*device, d_logits);
       bits += std::to_string(device->argmax(logits)) + " " +
-              std::to_string(device->sum_of_squares(logits));
+              std::to_string(device->sum_of_squares({logits}));
     }
     cuda_emulation::reverse_order(false);
     return bits;

@@ -266,10 +266,14 @@ class CheckedBackend final : public Backend {
     require(is_real(x), "scale", "x must be f32 or bf16");
     timed("scale", elements_of(x), 2 * bytes_of(x), [&] { inner_->scale(x, factor); });
   }
-  double sum_of_squares(const Tensor& x) override {
-    require(x.dtype() == Dtype::f32, "sum_of_squares", "x must be f32");
-    return timed("sum_of_squares", 2 * elements_of(x), bytes_of(x),
-                 [&] { return inner_->sum_of_squares(x); });
+  double sum_of_squares(const std::vector<Tensor>& tensors) override {
+    double elements = 0;
+    for (const Tensor& x : tensors) {
+      require(x.dtype() == Dtype::f32, "sum_of_squares", "tensors must be f32");
+      elements += elements_of(x);
+    }
+    return timed("sum_of_squares", 2 * elements, 4 * elements,
+                 [&] { return inner_->sum_of_squares(tensors); });
   }
   int64_t argmax(const Tensor& logits) override {
     require(logits.dtype() == Dtype::f32 && logits.elements() > 0, "argmax",

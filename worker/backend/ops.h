@@ -21,6 +21,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "worker/backend/tensor.h"
 
@@ -133,8 +134,9 @@ class Backend {
   // ----------------------------------------------------------
   virtual void add(const Tensor& to, const Tensor& x) = 0;  ///< to += x
   virtual void scale(const Tensor& x, float factor) = 0;    ///< x *= factor
-  virtual double sum_of_squares(const Tensor& x) = 0;       ///< f32, in a fixed order
-  virtual int64_t argmax(const Tensor& logits) = 0;         ///< f32 [V]; the first on a tie
+  /// Over all elements of f32 tensors, in a fixed order; the device is waited for once.
+  virtual double sum_of_squares(const std::vector<Tensor>& tensors) = 0;
+  virtual int64_t argmax(const Tensor& logits) = 0;  ///< f32 [V]; the first on a tie
   /// x ~ N(0, deviation²), counter-based (Philox 4x32-10, Salmon 2011): element e depends on seed,
   /// stream and e only, the same on every backend.
   virtual void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) = 0;

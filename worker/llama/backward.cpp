@@ -7,6 +7,7 @@
 // Letters: as in forward.cpp
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "worker/llama/activations.h"
@@ -82,8 +83,9 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
                             const Weights& gradients, const Tensor& d_residual) {
   backend_.zero(d_residual);
   const int64_t most = head_rows(training_logits_bytes);
-  double sum = 0;
-  std::vector<float> nll;
+  // All rows' losses, so that the device is waited for once.
+  const Tensor losses = new_f32({pass.rows()});
+  backend_.zero(losses);
   for (int64_t first = 0; first < pass.rows(); first += most) {
     const int64_t rows = std::min(most, pass.rows() - first);
     const auto chunk_targets =
@@ -97,12 +99,7 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
     const Tensor logits = new_f32({rows, config_.vocabulary});
     backend_.product(logits, normed, weights_.output, false);
 
-    const Tensor losses = new_f32({rows});
-    backend_.cross_entropy(losses, logits, target_ids);
-    nll.resize(static_cast<size_t>(rows));
-    backend_.download(nll.data(), losses);
-    for (const float loss : nll) sum += loss;
-
+    backend_.cross_entropy(losses.rows(first, rows), logits, target_ids);
     const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
     backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
     backend_.product_backward_weight(gradients.output, d_logits, normed);
@@ -111,7 +108,9 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
     backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
                                rstd, weights_.final_norm);
   }
-  return sum;
+  std::vector<float> nll(static_cast<size_t>(pass.rows()));
+  backend_.download(nll.data(), losses);
+  return std::accumulate(nll.begin(), nll.end(), 0.0);
 }
 
 void Model::mlp_backward(size_t layer, const Tensor& d_residual, MlpActivations& a,

@@ -12,7 +12,8 @@ constexpr int64_t prefill_rows = 2048;
 
 }  // namespace
 
-std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {
+/// Feeds `ids`; f32 [1, V] of the last one.
+backend::Tensor Model::last_logits(KvCache& cache, std::span<const int32_t> ids) {
   const auto count = static_cast<int64_t>(ids.size());
   const int64_t length = cache.length + count;
   if (ids.empty() || length > cache.capacity) {
@@ -33,11 +34,18 @@ std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {
     residual = infer_layers(pass);
     cache.length += rows;
   }
-  const backend::Tensor last = residual.rows(residual.dim(0) - 1, 1);
-  const backend::Tensor row = output_logits(last);
+  return output_logits(residual.rows(residual.dim(0) - 1, 1));
+}
+
+std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {
+  const backend::Tensor row = last_logits(cache, ids);
   std::vector<float> logits(static_cast<size_t>(row.elements()));
   backend_.download(logits.data(), row);
   return logits;
+}
+
+int32_t Model::extend_greedily(KvCache& cache, std::span<const int32_t> ids) {
+  return static_cast<int32_t>(backend_.argmax(last_logits(cache, ids)));
 }
 
 }  // namespace ropesweep::llama

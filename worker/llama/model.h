@@ -43,6 +43,8 @@ class Model {
   /// Feeds `ids` after what the cache holds and returns the logits [V] of the last one, in f32.
   /// Keys are cached unrotated when the positions depend on the length.
   std::vector<float> extend(KvCache& cache, std::span<const int32_t> ids);
+  /// The same, and only the likeliest id, the first on a tie: the logits stay on the device.
+  int32_t extend_greedily(KvCache& cache, std::span<const int32_t> ids);
 
   /// All logits [B·T, V] in f32, for tests and small inputs only.
   std::vector<float> logits(std::span<const int32_t> ids, int64_t batch);
@@ -62,6 +64,7 @@ class Model {
   backend::Tensor mlp_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
                             MlpActivations& a);
   backend::Tensor infer_layers(const Pass& pass);
+  backend::Tensor last_logits(KvCache& cache, std::span<const int32_t> ids);
   void score_rows(const backend::Tensor& residual, std::span<const int32_t> rows,
                   std::span<const int32_t> targets, std::span<float> losses);
   backend::Tensor output_logits(const backend::Tensor& residual);

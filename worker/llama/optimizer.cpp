@@ -94,11 +94,9 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
   const std::vector<NamedTensor> second = named_tensors(second_moments_);
   const std::vector<NamedTensor> gradients = named_tensors(gradients_);
 
-  double squares = 0;
-  for (const NamedTensor& gradient : gradients) {
-    squares += backend_.sum_of_squares(gradient.tensor);
-  }
-  const double norm = std::sqrt(squares);
+  std::vector<backend::Tensor> all_gradients;
+  for (const NamedTensor& gradient : gradients) all_gradients.push_back(gradient.tensor);
+  const double norm = std::sqrt(backend_.sum_of_squares(all_gradients));
   backend::AdamwStep adamw;
   adamw.learning_rate = static_cast<float>(learning_rate_at(recipe, step));
   adamw.beta1 = static_cast<float>(recipe.beta1);

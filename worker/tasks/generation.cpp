@@ -16,21 +16,17 @@ namespace {
 /// Tokens of a prompt fed at once under static positions, so that a stop is heard between them.
 constexpr int64_t kPrefillTokens = 2048;
 
-std::vector<float> prefill(llama::Model& model, llama::KvCache& cache,
-                           std::span<const int32_t> prompt, const TaskContext& context) {
+/// Feeds the prompt; the likeliest next id.
+int32_t prefill(llama::Model& model, llama::KvCache& cache, std::span<const int32_t> prompt,
+                const TaskContext& context) {
   const size_t piece =
       model.positions().depends_on_length() ? prompt.size() : static_cast<size_t>(kPrefillTokens);
-  std::vector<float> logits;
+  int32_t next = 0;
   for (size_t at = 0; at < prompt.size(); at += piece) {
     throw_if_stopped(context);
-    logits = model.extend(cache, prompt.subspan(at, std::min(piece, prompt.size() - at)));
+    next = model.extend_greedily(cache, prompt.subspan(at, std::min(piece, prompt.size() - at)));
   }
-  return logits;
-}
-
-/// The likeliest id; the first on a tie.
-int32_t argmax(const std::vector<float>& logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  return next;
 }
 
 void check_prompt(std::span<const int32_t> prompt, int64_t vocabulary) {
@@ -100,15 +96,14 @@ Generated generate(llama::Model& model, const llama::Tokenizer& tokenizer,
                        static_cast<int64_t>(prompt.size()) + max_new_tokens);
   Generated generated;
   if (max_new_tokens <= 0) return generated;
-  std::vector<float> logits = prefill(model, cache, prompt, context);
+  int32_t id = prefill(model, cache, prompt, context);
   while (true) {
-    const int32_t id = argmax(logits);
     if (id == tokenizer.eos_id() || id == model.config().eos_id) break;
     generated.ids.push_back(id);
     if (decided && decided(tokenizer.decode(generated.ids))) break;
     if (static_cast<int64_t>(generated.ids.size()) >= max_new_tokens) break;
     throw_if_stopped(context);
-    logits = model.extend(cache, std::span(&id, 1));
+    id = model.extend_greedily(cache, std::span(&id, 1));
   }
   generated.text = tokenizer.decode(generated.ids);
   return generated;

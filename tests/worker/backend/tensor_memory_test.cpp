@@ -2,6 +2,7 @@
 // profile.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -27,6 +28,18 @@ TEST_F(TransferTest, rows_and_reshapes_share_the_storage) {
   EXPECT_EQ(values_of(*backend_, x.reshape({6})), (Values{0, 1, 2, 3, 40, 50}));
   EXPECT_THROW(x.rows(2, 2), std::invalid_argument);
   EXPECT_THROW(x.reshape({4}), std::invalid_argument);
+}
+
+TEST_F(TransferTest, large_copies_arrive_whole) {
+  // Past several staging blocks of 8 MiB, and not a multiple of one.
+  std::vector<int32_t> host(5'000'001);
+  for (size_t i = 0; i < host.size(); ++i) host[i] = static_cast<int32_t>(i * 2654435761U);
+  const Tensor x = ids_of(*backend_, host);
+  std::vector<int32_t> back(host.size());
+  backend_->download(back.data(), x);
+  EXPECT_TRUE(back == host);
+  backend_->download(back.data() + 1, x.rows(3, 4'000'000));
+  EXPECT_TRUE(std::equal(back.begin() + 1, back.begin() + 4'000'001, host.begin() + 3));
 }
 
 TEST_F(TransferTest, storage_is_reused_and_counted) {
@@ -100,10 +113,13 @@ TEST_F(TransferTest, reduces_in_a_fixed_order) {
   const Values host = values_of(*backend_, x);
   double squares = 0;
   for (const double value : host) squares += value * value;
-  EXPECT_NEAR(backend_->sum_of_squares(x), squares, 16 * 0x1p-24 * squares);
+  EXPECT_NEAR(backend_->sum_of_squares({x}), squares, 16 * 0x1p-24 * squares);
   expect_same_bits_on_any_threads([](Backend& backend) {
-    return std::to_string(backend.sum_of_squares(normal(backend, Dtype::f32, {100003}, 1)));
+    return std::to_string(backend.sum_of_squares({normal(backend, Dtype::f32, {100003}, 1)}));
   });
+  EXPECT_NEAR(backend_->sum_of_squares({x, x.rows(3, 70000), x.rows(0, 0)}),
+              squares + backend_->sum_of_squares({x.rows(3, 70000)}), 32 * 0x1p-24 * squares);
+  EXPECT_EQ(backend_->sum_of_squares({}), 0);
   EXPECT_EQ(backend_->argmax(tensor_of(*backend_, Dtype::f32, {5}, {-3, 2, -1, 2, 1})), 1);
 }
 

@@ -62,7 +62,7 @@ class CpuBackend final : public Backend {
 
   void add(const Tensor& to, const Tensor& x) override;
   void scale(const Tensor& x, float factor) override;
-  double sum_of_squares(const Tensor& x) override;
+  double sum_of_squares(const std::vector<Tensor>& tensors) override;
   int64_t argmax(const Tensor& logits) override;
   void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
 

@@ -84,18 +84,22 @@ void CpuBackend::scale(const Tensor& x, float factor) {
   });
 }
 
-double CpuBackend::sum_of_squares(const Tensor& x) {
-  const int64_t chunks = (x.elements() + kSumChunk - 1) / kSumChunk;
-  std::vector<double> sums(static_cast<size_t>(chunks));
-  parallel_ranges(threads_, chunks, 4, [&](int64_t first, int64_t last) {
-    for (int64_t chunk = first; chunk < last; ++chunk) {
-      const int64_t begin = chunk * kSumChunk;
-      const int64_t count = std::min(kSumChunk, x.elements() - begin);
-      sums[static_cast<size_t>(chunk)] =
-          double{HWY_DYNAMIC_DISPATCH(squares_of)(x.data<float>() + begin, count)};
-    }
-  });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
+double CpuBackend::sum_of_squares(const std::vector<Tensor>& tensors) {
+  double total = 0;
+  for (const Tensor& x : tensors) {
+    const int64_t chunks = (x.elements() + kSumChunk - 1) / kSumChunk;
+    std::vector<double> sums(static_cast<size_t>(chunks));
+    parallel_ranges(threads_, chunks, 4, [&](int64_t first, int64_t last) {
+      for (int64_t chunk = first; chunk < last; ++chunk) {
+        const int64_t begin = chunk * kSumChunk;
+        const int64_t count = std::min(kSumChunk, x.elements() - begin);
+        sums[static_cast<size_t>(chunk)] =
+            double{HWY_DYNAMIC_DISPATCH(squares_of)(x.data<float>() + begin, count)};
+      }
+    });
+    total += std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+  return total;
 }
 
 int64_t CpuBackend::argmax(const Tensor& logits) {

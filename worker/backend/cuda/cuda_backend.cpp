@@ -43,12 +43,14 @@ CudaBackend::CudaBackend(int device) : device_(device) {
   capacity_ = properties.totalGlobalMem;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   pool_ = std::make_shared<MemoryPool>(std::make_unique<DeviceMemory>());
+  staging_ = std::make_unique<Staging>(stream_);
   products_ = std::make_unique<Products>(stream_);
 }
 
 CudaBackend::~CudaBackend() {
   static_cast<void>(cudaStreamSynchronize(stream_));
   products_.reset();
+  staging_.reset();
   static_cast<void>(cudaStreamDestroy(stream_));
 }
 
@@ -64,19 +66,12 @@ Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
 }
 
 void CudaBackend::upload(const Tensor& to, const void* from) {
-  if (to.bytes() == 0) return;
-  check(cudaMemcpyAsync(to.raw(), from, to.bytes(), cudaMemcpyHostToDevice, stream_),
-        "copying to the device");
-  // Pageable memory was copied when the call returned; pinned memory may be changed by the caller.
-  check(cudaStreamSynchronize(stream_), "copying to the device");
+  staging_->to_device(to.raw(), from, to.bytes());
 }
 
 void CudaBackend::download(void* to, const Tensor& from) {
-  if (from.bytes() > 0) {
-    check(cudaMemcpyAsync(to, from.raw(), from.bytes(), cudaMemcpyDeviceToHost, stream_),
-          "copying from the device");
-  }
-  synchronize();
+  if (from.bytes() == 0) return synchronize();
+  staging_->to_host(to, from.raw(), from.bytes());
 }
 
 void CudaBackend::zero(const Tensor& x) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "worker/backend/cuda/products.h"
+#include "worker/backend/cuda/staging.h"
 #include "worker/backend/memory_pool.h"
 #include "worker/backend/ops.h"
 
@@ -67,7 +68,7 @@ class CudaBackend final : public Backend {
 
   void add(const Tensor& to, const Tensor& x) override;
   void scale(const Tensor& x, float factor) override;
-  double sum_of_squares(const Tensor& x) override;
+  double sum_of_squares(const std::vector<Tensor>& tensors) override;
   int64_t argmax(const Tensor& logits) override;
   void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
 
@@ -85,6 +86,7 @@ class CudaBackend final : public Backend {
   size_t capacity_ = 0;
   cudaStream_t stream_ = nullptr;
   std::shared_ptr<MemoryPool> pool_;
+  std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
 };
 

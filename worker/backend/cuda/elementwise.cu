@@ -140,12 +140,18 @@ void CudaBackend::scale(const Tensor& x, float factor) {
   });
 }
 
-double CudaBackend::sum_of_squares(const Tensor& x) {
-  const int64_t chunks = ceil_div(x.elements(), kSumChunk);
+double CudaBackend::sum_of_squares(const std::vector<Tensor>& tensors) {
+  int64_t chunks = 0;
+  for (const Tensor& x : tensors) chunks += ceil_div(x.elements(), kSumChunk);
   if (chunks == 0) return 0;
   const Tensor sums = allocate(Dtype::f32, {2 * chunks});  // f64 [chunks]
-  launch({stream_, dim3(static_cast<unsigned>(chunks)), kThreads}, squares_kernel,
-         sums.data<double>(), x.data<float>(), x.elements());
+  int64_t first = 0;
+  for (const Tensor& x : tensors) {
+    const int64_t count = ceil_div(x.elements(), kSumChunk);
+    launch({stream_, dim3(static_cast<unsigned>(count)), kThreads}, squares_kernel,
+           sums.data<double>() + first, x.data<float>(), x.elements());
+    first += count;
+  }
   std::vector<double> host(static_cast<size_t>(chunks));
   download(host.data(), sums);
   double total = 0;
