@@ -1,5 +1,5 @@
 // Causal attention with an online softmax (Dao 2023, FlashAttention-2, algorithm 1), T×S never
-// stored, in f32 arithmetic: what runs where cuDNN's attention does not (f32, odd head dimensions).
+// stored, in f32 arithmetic: what runs where cuDNN's attention (attention_cudnn.h) does not.
 // A block takes 32 queries of one head and walks over the keys that they see.
 //
 // Letters: as in attention_tiles.h · B batch
@@ -78,6 +78,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 void CudaBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                             const Tensor& v, const AttentionShape& shape) {
+  if (fused_attention_ && fused_attention_->forward(out, lse, q, k, v, shape)) return;
   const dim3 grid(static_cast<unsigned>(ceil_div(shape.queries, kTile)),
                   static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch));
   const size_t shared = (3 * tile_floats(shape.head_dim) + kTile * kScoreStride) * sizeof(float);

@@ -164,6 +164,10 @@ void CudaBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const
                                      const Tensor& d_out, const Tensor& q, const Tensor& k,
                                      const Tensor& v, const Tensor& out, const Tensor& lse,
                                      const AttentionShape& shape) {
+  if (fused_attention_ &&
+      fused_attention_->backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape)) {
+    return;
+  }
   const Tensor delta = allocate(Dtype::f32, lse.shape());
   const AttentionSizes sizes = sizes_of(shape);
   const int64_t rows = shape.batch * shape.queries;

@@ -29,7 +29,7 @@ class DeviceMemory final : public RawMemory {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int device) : device_(device) {
+CudaBackend::CudaBackend(int device, Attention attention) : device_(device) {
   const int count = cuda_device_count();
   if (device < 0 || device >= count) {
     throw NoDevice("no CUDA device " + std::to_string(device) + " here, " + std::to_string(count) +
@@ -43,15 +43,22 @@ CudaBackend::CudaBackend(int device) : device_(device) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   pool_ = std::make_shared<MemoryPool>(std::make_unique<DeviceMemory>());
   products_ = std::make_unique<Products>(stream_);
+  if (attention == Attention::fused_where_possible) {
+    fused_attention_ = std::make_unique<CudnnAttention>(stream_, pool_);
+  }
 }
 
 CudaBackend::~CudaBackend() {
   static_cast<void>(cudaStreamSynchronize(stream_));
+  fused_attention_.reset();
   products_.reset();
   static_cast<void>(cudaStreamDestroy(stream_));
 }
 
-std::string CudaBackend::description() const { return "cuda (" + name_ + ")"; }
+std::string CudaBackend::description() const {
+  return "cuda (" + name_ +
+         ", attention: " + (fused_attention_ ? CudnnAttention::description() : "own kernels") + ")";
+}
 
 Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
   int64_t elements = 1;

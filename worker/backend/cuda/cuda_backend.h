@@ -8,19 +8,24 @@
 #include <memory>
 #include <string>
 
+#include "worker/backend/cuda/attention_cudnn.h"
 #include "worker/backend/cuda/products.h"
 #include "worker/backend/memory_pool.h"
 #include "worker/backend/ops.h"
 
 namespace ropesweep::backend::cuda {
 
+enum class Attention { fused_where_possible, own_kernels };
+
 class CudaBackend final : public Backend {
  public:
   /// `device`: its number among those visible. Errors: NoDevice when there is none of that number.
-  explicit CudaBackend(int device);
+  explicit CudaBackend(int device, Attention attention = Attention::fused_where_possible);
   ~CudaBackend() override;
 
   std::string description() const override;
+  /// cuDNN's part of attention; null when it was not wanted.
+  CudnnAttention* fused_attention() { return fused_attention_.get(); }
 
   Tensor allocate(Dtype dtype, Shape shape) override;
   void upload(const Tensor& to, const void* from) override;
@@ -84,6 +89,7 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_ = nullptr;
   std::shared_ptr<MemoryPool> pool_;
   std::unique_ptr<Products> products_;
+  std::unique_ptr<CudnnAttention> fused_attention_;
 };
 
 }  // namespace ropesweep::backend::cuda
