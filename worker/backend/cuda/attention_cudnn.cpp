@@ -8,7 +8,7 @@
 // by fetch_cudnn_frontend.sh to 1.17, the last series that needs neither NVRTC nor the driver's
 // library at link time.
 //
-// Which calls go to cuDNN: bf16, head dimensions that are multiples of 8, more than kFewQueries
+// Which calls go to cuDNN: bf16, head dimensions that are multiples of 8, more than 8
 // queries, and what cuDNN itself says it supports. A plan belongs to one shape, S included; a
 // decoder's S grows with each token, so its calls stay with our own kernels and no plan is ever
 // built for them. Prompts and training have few shapes.
@@ -44,8 +44,8 @@ using fe::graph::Graph;
 using fe::graph::Tensor_attributes;
 using TensorAttributes = std::shared_ptr<Tensor_attributes>;
 
-/// So many queries at most count as decoding.
-constexpr int64_t kFewQueries = 8;
+/// A backward pass of fewer queries is not worth a plan.
+constexpr int64_t kFewestQueries = 9;
 /// The length whose recommended engine is taken for all lengths.
 constexpr int64_t kManyTokens = 4096;
 /// What the backward pass's workspace should stay below, where one group of heads does; beyond
@@ -246,7 +246,7 @@ struct CudnnAttention::State {
 
   /// The plan of a shape, null where there is none.
   const Plan* plan(const AttentionShape& s, bool backward) {
-    if (s.queries <= kFewQueries || s.head_dim % 8 != 0) return nullptr;
+    if (s.queries < kFewestQueries || s.head_dim % 8 != 0) return nullptr;
     const PlanKey key = PlanShape{s, s.batch, s.kv_heads, backward}.key();
     const auto known = plans.find(key);
     if (known != plans.end()) return known->second ? &*known->second : nullptr;

@@ -15,6 +15,9 @@
 
 namespace ropesweep::backend::cuda {
 
+/// So many queries at most count as decoding (ops.h).
+constexpr int64_t kFewQueries = 8;
+
 enum class Attention { fused_where_possible, own_kernels };
 
 class CudaBackend final : public Backend {
@@ -81,6 +84,9 @@ class CudaBackend final : public Backend {
   void synchronize() override;
 
  private:
+  /// attention() of at most kFewQueries queries.
+  void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                        const Tensor& v, const AttentionShape& shape);
   /// Storage of `bytes` that lives as long as what is returned.
   std::shared_ptr<void> scratch(size_t bytes) { return pool_->allocate(bytes); }
 
