@@ -339,7 +339,8 @@ std::string CudnnAttention::plan_name(const AttentionShape& shape, bool backward
   return plan == nullptr ? std::string() : plan->name;
 }
 
-std::string CudnnAttention::description() {
+std::string CudnnAttention::description() const {
+  if (state_->broken) return "own kernels";
   const size_t version = cudnnGetVersion();
   return "cuDNN " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) +
          "." + std::to_string(version % 100);

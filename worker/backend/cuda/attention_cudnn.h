@@ -34,8 +34,8 @@ class CudnnAttention {
   int64_t calls() const;
   /// What cuDNN runs a shape by, e.g. "eng2_k24=7"; empty where it can't.
   std::string plan_name(const AttentionShape& shape, bool backward);
-  /// E.g. "cuDNN 9.19.0"; "own kernels" in a build without it.
-  static std::string description();
+  /// E.g. "cuDNN 9.19.0"; "own kernels" in a build without it, or when it turned out not to start.
+  std::string description() const;
 
  private:
   struct State;

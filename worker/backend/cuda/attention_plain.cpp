@@ -20,6 +20,6 @@ bool CudnnAttention::backward(const Tensor&, const Tensor&, const Tensor&, const
 
 int64_t CudnnAttention::calls() const { return 0; }
 std::string CudnnAttention::plan_name(const AttentionShape&, bool) { return {}; }
-std::string CudnnAttention::description() { return "own kernels"; }
+std::string CudnnAttention::description() const { return "own kernels"; }
 
 }  // namespace ropesweep::backend::cuda

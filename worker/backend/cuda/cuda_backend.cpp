@@ -49,6 +49,7 @@ CudaBackend::CudaBackend(int device, Attention attention) : device_(device) {
 }
 
 CudaBackend::~CudaBackend() {
+  static_cast<void>(cudaSetDevice(device_));
   static_cast<void>(cudaStreamSynchronize(stream_));
   fused_attention_.reset();
   products_.reset();
@@ -57,10 +58,14 @@ CudaBackend::~CudaBackend() {
 
 std::string CudaBackend::description() const {
   return "cuda (" + name_ +
-         ", attention: " + (fused_attention_ ? CudnnAttention::description() : "own kernels") + ")";
+         ", attention: " + (fused_attention_ ? fused_attention_->description() : "own kernels") +
+         ")";
 }
 
+void CudaBackend::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
+
 Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
+  use_device();
   int64_t elements = 1;
   for (const int64_t extent : shape) elements *= extent;
   // All ops are on one stream: a block that is given out again is written after its last reader.
@@ -70,6 +75,7 @@ Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
 }
 
 void CudaBackend::upload(const Tensor& to, const void* from) {
+  use_device();
   if (to.bytes() == 0) return;
   check(cudaMemcpyAsync(to.raw(), from, to.bytes(), cudaMemcpyHostToDevice, stream_),
         "copying to the device");
@@ -78,6 +84,7 @@ void CudaBackend::upload(const Tensor& to, const void* from) {
 }
 
 void CudaBackend::download(void* to, const Tensor& from) {
+  use_device();
   if (from.bytes() > 0) {
     check(cudaMemcpyAsync(to, from.raw(), from.bytes(), cudaMemcpyDeviceToHost, stream_),
           "copying from the device");
@@ -86,6 +93,7 @@ void CudaBackend::download(void* to, const Tensor& from) {
 }
 
 void CudaBackend::zero(const Tensor& x) {
+  use_device();
   if (x.bytes() == 0) return;
   check(cudaMemsetAsync(x.raw(), 0, x.bytes(), stream_), "clearing a tensor");
 }
@@ -98,7 +106,10 @@ void CudaBackend::random_normal(const Tensor& x, uint64_t seed, uint64_t stream,
   upload(x, made.raw());
 }
 
-void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+void CudaBackend::synchronize() {
+  use_device();
+  check(cudaStreamSynchronize(stream_), "waiting for the device");
+}
 
 }  // namespace ropesweep::backend::cuda
 

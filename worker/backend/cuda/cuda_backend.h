@@ -84,6 +84,9 @@ class CudaBackend final : public Backend {
   void synchronize() override;
 
  private:
+  /// The device is a thread's own choice, and tasks have threads of their own: chosen by the ops
+  /// that a thread can begin with, those that bring tensors into being, move or read them.
+  void use_device() const;
   /// attention() of at most kFewQueries queries.
   void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                         const Tensor& v, const AttentionShape& shape);

@@ -217,7 +217,7 @@ struct Products::State {
   }
 
   bool allowed(const cublasLtMatmulAlgo_t& algorithm, const Operands& operands) const {
-    cublasLtMatmulHeuristicResult_t result;
+    cublasLtMatmulHeuristicResult_t result = {};
     return cublasLtMatmulAlgoCheck(handle, operands.description.get(), operands.first.get(),
                                    operands.second.get(), operands.c.get(), operands.c.get(),
                                    &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&

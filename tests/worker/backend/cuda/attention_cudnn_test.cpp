@@ -17,8 +17,8 @@ AttentionShape shape_of(int64_t batch, int64_t queries, int64_t keys, int64_t he
 }
 
 /// Operands and results of one shape on one backend.
-struct Run {
-  Run(cuda::CudaBackend& backend, const AttentionShape& shape, Dtype dtype = Dtype::bf16)
+struct Case {
+  Case(cuda::CudaBackend& backend, const AttentionShape& shape, Dtype dtype = Dtype::bf16)
       : on(backend), s(shape) {
     q = normal(on, dtype, {s.batch * s.queries, s.heads, s.head_dim}, 1);
     k = normal(on, dtype, {s.batch * s.keys, s.kv_heads, s.head_dim}, 2);
@@ -47,10 +47,10 @@ class CudnnAttentionTest : public testing::Test {
  protected:
   void SetUp() override {
     if (cuda_device_count() == 0) GTEST_SKIP() << kNoDevice;
-    if (cuda::CudnnAttention::description() == "own kernels") {
+    fused_ = std::make_unique<cuda::CudaBackend>(0);
+    if (fused_->fused_attention()->description() == "own kernels") {
       GTEST_SKIP() << "this build has no cuDNN";
     }
-    fused_ = std::make_unique<cuda::CudaBackend>(0);
     own_ = std::make_unique<cuda::CudaBackend>(0, cuda::Attention::own_kernels);
   }
   int64_t calls() { return fused_->fused_attention()->calls(); }
@@ -71,7 +71,7 @@ TEST_F(CudnnAttentionTest, agrees_with_our_kernels) {
     SCOPED_TRACE(testing::Message()
                  << "B " << shape.batch << " T " << shape.queries << " S " << shape.keys << " H "
                  << shape.heads << " G " << shape.kv_heads << " K " << shape.head_dim);
-    Run fused(*fused_, shape), own(*own_, shape);
+    Case fused(*fused_, shape), own(*own_, shape);
     const int64_t before = calls();
     fused.forward();
     fused.backward();
@@ -95,7 +95,7 @@ TEST_F(CudnnAttentionTest, agrees_with_our_kernels) {
 
 TEST_F(CudnnAttentionTest, twice_the_same_bits) {
   for (const AttentionShape& shape : {kShapes[1], kShapes[3], kShapes[6]}) {
-    Run run(*fused_, shape);
+    Case run(*fused_, shape);
     run.forward();
     run.backward();
     const std::string first = run.bits();
@@ -108,11 +108,11 @@ TEST_F(CudnnAttentionTest, twice_the_same_bits) {
 /// With dP of all heads past the target, heads and the batch are taken in parts.
 TEST_F(CudnnAttentionTest, parts_of_heads_have_the_bits_of_the_whole) {
   constexpr int64_t tokens = 4096, groups = 40, head_dim = 32;
-  Run all(*fused_, shape_of(2, tokens, tokens, 2 * groups, groups, head_dim));
+  Case all(*fused_, shape_of(2, tokens, tokens, 2 * groups, groups, head_dim));
   all.forward();
   all.backward();
   // The second sequence's last group alone.
-  Run one(*fused_, shape_of(1, tokens, tokens, 2, 1, head_dim));
+  Case one(*fused_, shape_of(1, tokens, tokens, 2, 1, head_dim));
   const auto take = [&](const Tensor& to, const Tensor& from, int64_t of) {
     const Values source = values_of(*fused_, from);
     Values part;
@@ -138,13 +138,13 @@ TEST_F(CudnnAttentionTest, parts_of_heads_have_the_bits_of_the_whole) {
 
 TEST_F(CudnnAttentionTest, leaves_the_rest_to_our_kernels) {
   const int64_t before = calls();
-  Run odd(*fused_, shape_of(1, 40, 40, 2, 1, 34));
+  Case odd(*fused_, shape_of(1, 40, 40, 2, 1, 34));
   odd.forward();
   odd.backward();
-  Run wide(*fused_, shape_of(1, 40, 40, 2, 1, 64), Dtype::f32);
+  Case wide(*fused_, shape_of(1, 40, 40, 2, 1, 64), Dtype::f32);
   wide.forward();
   wide.backward();
-  Run few(*fused_, shape_of(1, 8, 400, 2, 1, 64));
+  Case few(*fused_, shape_of(1, 8, 400, 2, 1, 64));
   few.forward();
   EXPECT_EQ(calls(), before);
 }
