@@ -163,8 +163,9 @@ int64_t ceil_to(int64_t x, int64_t step) { return (x + step - 1) / step * step; 
 /// Part of a batch and its heads that one call of a backward plan takes, so that dP of them is not
 /// too large. Statistics must be dense in a call: heads are divided only where the batch is.
 PlanShape backward_part(const AttentionShape& s) {
+  const int64_t group = s.heads / s.kv_heads;
   const auto bytes = [&](int64_t batch, int64_t kv_heads) {
-    return 2.0 * static_cast<double>(batch * kv_heads * (s.heads / s.kv_heads)) *
+    return 2.0 * static_cast<double>(batch * kv_heads * group) *
            static_cast<double>(ceil_to(s.queries, 64)) * static_cast<double>(ceil_to(s.keys, 128));
   };
   if (bytes(s.batch, s.kv_heads) <= kWorkspaceTarget) return {s, s.batch, s.kv_heads, true};
