@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and running ropesweep needs on Debian 12: says what is missing, installs only
-# that, and does nothing when all is there. CUDA is optional and is not installed here.
+# that, and does nothing when all is there. CUDA is optional and is not installed here; where its compiler
+# is, the headers of cuDNN's front end are fetched into build/, and the build goes on without them if not.
 set -euo pipefail
 
 packages=(
@@ -22,7 +23,14 @@ for package in "${packages[@]}"; do
   [ "$status" = "install ok installed" ] || missing+=("$package")
 done
 
+fetch_for_cuda() {
+  if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+    "$(dirname "$0")/worker/backend/cuda/fetch_cudnn_frontend.sh" || true
+  fi
+}
+
 if [ ${#missing[@]} -eq 0 ]; then
+  fetch_for_cuda
   exit 0
 fi
 
@@ -44,3 +52,4 @@ if ! { "${as_root[@]}" apt-get update &&
   exit 1
 fi
 rm -f "$log"
+fetch_for_cuda

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cmake --preset engine
-programs=(cuda_backend_tests cuda_llama_tests)
+programs=(cuda_backend_tests cuda_llama_tests cuda_benchmark)
 cmake --build --preset engine --target "${programs[@]}"
 
 archive=build/gpu

@@ -135,6 +135,33 @@ TEST_P(AttentionTest, decodes_few_queries_as_the_definition_says) {
   }
 }
 
+TEST_P(AttentionTest, decodes_any_heads) {
+  for (const AttentionShape& shape : {shape_of(1, 1, 300, 4, 4, 34), shape_of(1, 2, 128, 5, 1, 96),
+                                      shape_of(2, 1, 257, 8, 1, 128),
+                                      shape_of(1, 8, 130, 6, 1, 256), shape_of(1, 1, 1, 2, 1, 7)}) {
+    Case run(*backend_, dtype(), shape);
+    run.forward();
+    const Naive twin = run.naive();
+    const double sums = 4 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
+    expect_close(values(run.out), twin.out, dtype(), 2, sums, "out");
+    expect_close(values(run.lse), twin.lse, Dtype::f32, 1, sums, "lse");
+  }
+}
+
+TEST_P(AttentionTest, few_queries_have_the_same_bits_however_many_there_are) {
+  const auto last = [&](int64_t queries) {
+    Case run(*backend_, dtype(), shape_of(1, 8, 500, 6, 2, 64));
+    run.s.queries = queries;
+    run.q = run.q.rows(8 - queries, queries);
+    run.out = backend_->allocate(dtype(), run.q.shape());
+    run.lse = backend_->allocate(Dtype::f32, {1, 6, queries});
+    run.forward();
+    return bytes_of(*backend_, run.out.rows(queries - 1, 1));
+  };
+  const std::string expected = last(8);
+  for (const int64_t queries : {1, 2, 5}) EXPECT_TRUE(last(queries) == expected) << queries;
+}
+
 TEST_P(AttentionTest, large_scores_neither_overflow_nor_vanish) {
   Case run(*backend_, dtype(), shape_of(1, 200, 200, 1, 1, 32), 12.0f);
   run.forward();

@@ -1,5 +1,5 @@
 // Causal attention with an online softmax (Dao 2023, FlashAttention-2, algorithm 1), T×S never
-// stored, in f32 arithmetic: what runs where cuDNN's attention does not (f32, odd head dimensions).
+// stored, in f32 arithmetic: what runs where cuDNN's attention (attention_cudnn.h) does not.
 // A block takes 32 queries of one head and walks over the keys that they see.
 //
 // Letters: as in attention_tiles.h · B batch
@@ -41,14 +41,14 @@ __global__ void __launch_bounds__(kTileThreads)
     load_tile(k_tile, k + kv_at, key, s.keys, kv_row, s.head_dim);
     load_tile(v_tile, v + kv_at, key, s.keys, kv_row, s.head_dim);
     __syncthreads();
-    float scores[kTile / kRowThreads];
+    float scores[kRowKeys];
+    dot_rows(scores, q_tile + row * stride, k_tile, s.head_dim, c);
     float tile_most = -INFINITY;
     ROPESWEEP_UNROLL
-    for (int i = 0; i < kTile / kRowThreads; ++i) {
-      const int j = c + kRowThreads * i;
-      const bool seen = key + j <= past + t && key + j < s.keys;
-      scores[i] = seen ? s.scale * dot_rows(q_tile + row * stride, k_tile + j * stride, s.head_dim)
-                       : -INFINITY;
+    for (int i = 0; i < kRowKeys; ++i) {
+      const int64_t j = key + c + kRowThreads * i;
+      const bool seen = j <= past + t && j < s.keys;
+      scores[i] = seen ? s.scale * scores[i] : -INFINITY;
       tile_most = scores[i] > tile_most ? scores[i] : tile_most;
     }
     // Key 0 is seen by every query: from the first tile on `most` is finite.
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kTileThreads)
     const float keep = expf(most - next);
     float tile_sum = 0;
     ROPESWEEP_UNROLL
-    for (int i = 0; i < kTile / kRowThreads; ++i) {
+    for (int i = 0; i < kRowKeys; ++i) {
       const float weight = expf(scores[i] - next);
       weights[row * kScoreStride + c + kRowThreads * i] = weight;
       tile_sum += weight;
@@ -78,6 +78,8 @@ __global__ void __launch_bounds__(kTileThreads)
 
 void CudaBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                             const Tensor& v, const AttentionShape& shape) {
+  if (shape.queries <= kFewQueries) return attention_of_few(out, lse, q, k, v, shape);
+  if (fused_attention_ && fused_attention_->forward(out, lse, q, k, v, shape)) return;
   const dim3 grid(static_cast<unsigned>(ceil_div(shape.queries, kTile)),
                   static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch));
   const size_t shared = (3 * tile_floats(shape.head_dim) + kTile * kScoreStride) * sizeof(float);

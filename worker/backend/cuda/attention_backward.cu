@@ -54,19 +54,21 @@ size_t shared_bytes(int64_t head_dim) {
   return (4 * tile_floats(head_dim) + 2 * kTile * kScoreStride) * sizeof(float);
 }
 
-/// Weight and slope of query row `row` and key row `j` of the tiles; 0 where the key is not seen.
-struct Slope {
-  float weight = 0, slope = 0;
+/// Weights and slopes of query row `row` and the thread's keys of the tiles.
+struct Slopes {
+  float weights[kRowKeys], slopes[kRowKeys];
+  __device__ __forceinline__ Slopes(const Tiles& tiles, int row, int c, float lse, float delta,
+                                    const AttentionSizes& s) {
+    const int stride = tile_stride(s.head_dim);
+    dot_rows(weights, tiles.q + row * stride, tiles.k, s.head_dim, c);
+    dot_rows(slopes, tiles.d_out + row * stride, tiles.v, s.head_dim, c);
+    ROPESWEEP_UNROLL
+    for (int i = 0; i < kRowKeys; ++i) {
+      weights[i] = expf(s.scale * weights[i] - lse);
+      slopes[i] = weights[i] * (slopes[i] - delta) * s.scale;
+    }
+  }
 };
-__device__ __forceinline__ Slope slope_of(const Tiles& tiles, int row, int j, bool seen, float lse,
-                                          float delta, const AttentionSizes& s) {
-  if (!seen) return {};
-  const int stride = tile_stride(s.head_dim);
-  const float score = s.scale * dot_rows(tiles.q + row * stride, tiles.k + j * stride, s.head_dim);
-  const float d_weight = dot_rows(tiles.d_out + row * stride, tiles.v + j * stride, s.head_dim);
-  const float weight = expf(score - lse);
-  return {weight, weight * (d_weight - delta) * s.scale};
-}
 
 /// Grid: tiles of queries · H · B.
 template <typename T, int kColumns>
@@ -96,12 +98,12 @@ __global__ void __launch_bounds__(kTileThreads)
     load_tile(tiles.k, k + kv_at, key, s.keys, kv_row, s.head_dim);
     load_tile(tiles.v, v + kv_at, key, s.keys, kv_row, s.head_dim);
     __syncthreads();
+    const Slopes found(tiles, row, c, row_lse, row_delta, s);
     ROPESWEEP_UNROLL
-    for (int i = 0; i < kTile / kRowThreads; ++i) {
+    for (int i = 0; i < kRowKeys; ++i) {
       const int j = c + kRowThreads * i;
       const bool seen = t < s.queries && key + j <= past + t;
-      tiles.slopes[row * kScoreStride + j] =
-          slope_of(tiles, row, j, seen, row_lse, row_delta, s).slope;
+      tiles.slopes[row * kScoreStride + j] = seen ? found.slopes[i] : 0.0f;
     }
     __syncwarp();  // a row's threads are of one warp
     add_weighted_rows(sums, tiles.slopes + row * kScoreStride, 1, tiles.k, s.head_dim, c);
@@ -140,13 +142,13 @@ __global__ void __launch_bounds__(kTileThreads)
       const int64_t statistics = (batch * s.heads + head) * s.queries + t;
       const float row_lse = t < s.queries ? lse[statistics] : 0.0f;
       const float row_delta = t < s.queries ? delta[statistics] : 0.0f;
+      const Slopes found(tiles, row, c, row_lse, row_delta, s);
       ROPESWEEP_UNROLL
-      for (int i = 0; i < kTile / kRowThreads; ++i) {
+      for (int i = 0; i < kRowKeys; ++i) {
         const int j = c + kRowThreads * i;
         const bool seen = t < s.queries && first + j <= past + t && first + j < s.keys;
-        const Slope slope = slope_of(tiles, row, j, seen, row_lse, row_delta, s);
-        tiles.weights[row * kScoreStride + j] = slope.weight;
-        tiles.slopes[row * kScoreStride + j] = slope.slope;
+        tiles.weights[row * kScoreStride + j] = seen ? found.weights[i] : 0.0f;
+        tiles.slopes[row * kScoreStride + j] = seen ? found.slopes[i] : 0.0f;
       }
       __syncthreads();  // columns of the tile are read across its rows
       add_weighted_rows(d_value, tiles.weights + row, kScoreStride, tiles.d_out, s.head_dim, c);
@@ -164,6 +166,10 @@ void CudaBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const
                                      const Tensor& d_out, const Tensor& q, const Tensor& k,
                                      const Tensor& v, const Tensor& out, const Tensor& lse,
                                      const AttentionShape& shape) {
+  if (fused_attention_ &&
+      fused_attention_->backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape)) {
+    return;
+  }
   const Tensor delta = allocate(Dtype::f32, lse.shape());
   const AttentionSizes sizes = sizes_of(shape);
   const int64_t rows = shape.batch * shape.queries;

@@ -53,10 +53,20 @@ __device__ void load_tile(float* tile, const T* x, int64_t first, int64_t count,
   }
 }
 
-__device__ __forceinline__ float dot_rows(const float* a, const float* b, int head_dim) {
-  float sum = 0;
-  for (int i = 0; i < head_dim; ++i) sum += a[i] * b[i];
-  return sum;
+/// Keys of a tile that a thread of a row has: c, c + 4, c + 8 …
+constexpr int kRowKeys = kTile / kRowThreads;
+
+/// dots[i] = row · tile[c + 4i]: each element of the row is read once for all.
+__device__ __forceinline__ void dot_rows(float (&dots)[kRowKeys], const float* row,
+                                         const float* tile, int head_dim, int c) {
+  const int stride = tile_stride(head_dim);
+  ROPESWEEP_UNROLL
+  for (int i = 0; i < kRowKeys; ++i) dots[i] = 0;
+  for (int n = 0; n < head_dim; ++n) {
+    const float x = row[n];
+    ROPESWEEP_UNROLL
+    for (int i = 0; i < kRowKeys; ++i) dots[i] += x * tile[(c + kRowThreads * i) * stride + n];
+  }
 }
 
 /// Over the four threads of a row.

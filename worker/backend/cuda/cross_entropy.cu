@@ -17,15 +17,23 @@ struct Softmax {
 };
 
 /// The greatest of x[0 … count) and Σ exp(x − greatest), the same for every thread.
+template <int V>
 __device__ Softmax softmax_of(const float* x, int64_t count, float* slots) {
   float most = -INFINITY, sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const float value = x[i];
-    if (value > most) {
-      sum = sum * expf(most - value) + 1.0f;
-      most = value;
-    } else if (value != -INFINITY) {  // a NaN goes on into the sum
-      sum += expf(value - most);
+  for (int64_t i = threadIdx.x * V; i < count; i += kThreads * V) {
+    float values[V];
+    load(x + i, values);
+    float next = most;
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) next = values[n] > next ? values[n] : next;
+    if (next > most) {
+      sum *= expf(most - next);
+      most = next;
+    }
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) {
+      // A NaN goes on into the sum.
+      sum += values[n] == -INFINITY ? 0.0f : expf(values[n] - most);
     }
   }
   const float greatest = block_max(most, slots);
@@ -33,6 +41,7 @@ __device__ Softmax softmax_of(const float* x, int64_t count, float* slots) {
   return {greatest, block_sum(scaled, slots)};
 }
 
+template <int V>
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_kernel(float* nll, const float* logits, const int32_t* targets,
                          int64_t vocabulary) {
@@ -43,12 +52,12 @@ __global__ void __launch_bounds__(kThreads)
     return;
   }
   const float* x = logits + int64_t{blockIdx.x} * vocabulary;
-  const Softmax s = softmax_of(x, vocabulary, slots);
+  const Softmax s = softmax_of<V>(x, vocabulary, slots);
   if (threadIdx.x == 0) nll[blockIdx.x] = logf(s.sum) + (s.most - x[target]);
 }
 
 /// `d_logits` may be `logits`: each element is read and written by one thread.
-template <typename T>
+template <typename T, int V>
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_backward_kernel(T* d_logits, const float* logits, const int32_t* targets,
                                   int64_t vocabulary, float scale) {
@@ -56,30 +65,44 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t target = targets[blockIdx.x];
   const int64_t at = int64_t{blockIdx.x} * vocabulary;
   if (target < 0) {
-    for (int64_t i = threadIdx.x; i < vocabulary; i += kThreads) from_float(0.0f, d_logits[at + i]);
+    const float zeros[V] = {};
+    for (int64_t i = threadIdx.x * V; i < vocabulary; i += kThreads * V) {
+      store(zeros, d_logits + at + i);
+    }
     return;
   }
-  const Softmax s = softmax_of(logits + at, vocabulary, slots);
-  for (int64_t i = threadIdx.x; i < vocabulary; i += kThreads) {
-    const float p = expf(logits[at + i] - s.most) / s.sum;
-    from_float((i == target ? p - 1.0f : p) * scale, d_logits[at + i]);
+  const Softmax s = softmax_of<V>(logits + at, vocabulary, slots);
+  for (int64_t i = threadIdx.x * V; i < vocabulary; i += kThreads * V) {
+    float x[V];
+    load(logits + at + i, x);
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) {
+      const float p = expf(x[n] - s.most) / s.sum;
+      x[n] = (i + n == target ? p - 1.0f : p) * scale;
+    }
+    store(x, d_logits + at + i);
   }
 }
 
 }  // namespace
 
 void CudaBackend::cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) {
-  launch({stream_, dim3(static_cast<unsigned>(logits.dim(0))), kThreads}, cross_entropy_kernel,
-         nll.data<float>(), logits.data<float>(), targets.data<int32_t>(), logits.dim(1));
+  with_width(takes_vectors(logits.dim(1), {logits.raw()}), [&](auto width) {
+    launch({stream_, dim3(static_cast<unsigned>(logits.dim(0))), kThreads},
+           cross_entropy_kernel<width>, nll.data<float>(), logits.data<float>(),
+           targets.data<int32_t>(), logits.dim(1));
+  });
 }
 
 void CudaBackend::cross_entropy_backward(const Tensor& d_logits, const Tensor& logits,
                                          const Tensor& targets, float scale) {
   with_type(d_logits.dtype(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch({stream_, dim3(static_cast<unsigned>(logits.dim(0))), kThreads},
-           cross_entropy_backward_kernel<T>, d_logits.data<T>(), logits.data<float>(),
-           targets.data<int32_t>(), logits.dim(1), scale);
+    with_width(takes_vectors(logits.dim(1), {logits.raw(), d_logits.raw()}), [&](auto width) {
+      launch({stream_, dim3(static_cast<unsigned>(logits.dim(0))), kThreads},
+             cross_entropy_backward_kernel<T, width>, d_logits.data<T>(), logits.data<float>(),
+             targets.data<int32_t>(), logits.dim(1), scale);
+    });
   });
 }
 

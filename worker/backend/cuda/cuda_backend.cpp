@@ -29,7 +29,7 @@ class DeviceMemory final : public RawMemory {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int device) : device_(device) {
+CudaBackend::CudaBackend(int device, Attention attention) : device_(device) {
   const int count = device_count();
   if (device < 0 || device >= count) {
     throw NoDevice("no CUDA device " + std::to_string(device) + " here, " + std::to_string(count) +
@@ -45,18 +45,30 @@ CudaBackend::CudaBackend(int device) : device_(device) {
   pool_ = std::make_shared<MemoryPool>(std::make_unique<DeviceMemory>());
   staging_ = std::make_unique<Staging>(stream_);
   products_ = std::make_unique<Products>(stream_);
+  if (attention == Attention::fused_where_possible) {
+    fused_attention_ = std::make_unique<CudnnAttention>(stream_, pool_);
+  }
 }
 
 CudaBackend::~CudaBackend() {
+  static_cast<void>(cudaSetDevice(device_));
   static_cast<void>(cudaStreamSynchronize(stream_));
+  fused_attention_.reset();
   products_.reset();
   staging_.reset();
   static_cast<void>(cudaStreamDestroy(stream_));
 }
 
-std::string CudaBackend::description() const { return "cuda (" + name_ + ")"; }
+std::string CudaBackend::description() const {
+  return "cuda (" + name_ +
+         ", attention: " + (fused_attention_ ? fused_attention_->description() : "own kernels") +
+         ")";
+}
+
+void CudaBackend::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
 
 Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
+  use_device();
   int64_t elements = 1;
   for (const int64_t extent : shape) elements *= extent;
   // All ops are on one stream: a block that is given out again is written after its last reader.
@@ -66,15 +78,18 @@ Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
 }
 
 void CudaBackend::upload(const Tensor& to, const void* from) {
+  use_device();
   staging_->to_device(to.raw(), from, to.bytes());
 }
 
 void CudaBackend::download(void* to, const Tensor& from) {
   if (from.bytes() == 0) return synchronize();
+  use_device();
   staging_->to_host(to, from.raw(), from.bytes());
 }
 
 void CudaBackend::zero(const Tensor& x) {
+  use_device();
   if (x.bytes() == 0) return;
   check(cudaMemsetAsync(x.raw(), 0, x.bytes(), stream_), "clearing a tensor");
 }
@@ -87,7 +102,10 @@ void CudaBackend::random_normal(const Tensor& x, uint64_t seed, uint64_t stream,
   upload(x, made.raw());
 }
 
-void CudaBackend::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+void CudaBackend::synchronize() {
+  use_device();
+  check(cudaStreamSynchronize(stream_), "waiting for the device");
+}
 
 int device_count() {
   int count = 0;

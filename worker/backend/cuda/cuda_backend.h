@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "worker/backend/cuda/attention_cudnn.h"
 #include "worker/backend/cuda/products.h"
 #include "worker/backend/cuda/staging.h"
 #include "worker/backend/memory_pool.h"
@@ -15,13 +16,20 @@
 
 namespace ropesweep::backend::cuda {
 
+/// So many queries at most count as decoding (ops.h).
+constexpr int64_t kFewQueries = 8;
+
+enum class Attention { fused_where_possible, own_kernels };
+
 class CudaBackend final : public Backend {
  public:
   /// `device`: its number among those visible. Errors: NoDevice when there is none of that number.
-  explicit CudaBackend(int device);
+  explicit CudaBackend(int device, Attention attention = Attention::fused_where_possible);
   ~CudaBackend() override;
 
   std::string description() const override;
+  /// cuDNN's part of attention; null when it was not wanted.
+  CudnnAttention* fused_attention() { return fused_attention_.get(); }
 
   Tensor allocate(Dtype dtype, Shape shape) override;
   void upload(const Tensor& to, const void* from) override;
@@ -78,6 +86,12 @@ class CudaBackend final : public Backend {
   void synchronize() override;
 
  private:
+  /// The device is a thread's own choice, and tasks have threads of their own: chosen by the ops
+  /// that a thread can begin with, those that bring tensors into being, move or read them.
+  void use_device() const;
+  /// attention() of at most kFewQueries queries.
+  void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                        const Tensor& v, const AttentionShape& shape);
   /// Storage of `bytes` that lives as long as what is returned.
   std::shared_ptr<void> scratch(size_t bytes) { return pool_->allocate(bytes); }
 
@@ -88,6 +102,7 @@ class CudaBackend final : public Backend {
   std::shared_ptr<MemoryPool> pool_;
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
+  std::unique_ptr<CudnnAttention> fused_attention_;
 };
 
 }  // namespace ropesweep::backend::cuda

@@ -112,6 +112,7 @@ void CudaBackend::add(const Tensor& to, const Tensor& x) {
 }
 
 void CudaBackend::copy(const Tensor& to, const Tensor& from) {
+  use_device();
   if (to.dtype() == from.dtype()) {
     if (to.raw() == from.raw() || to.bytes() == 0) return;
     check(cudaMemcpyAsync(to.raw(), from.raw(), to.bytes(), cudaMemcpyDeviceToDevice, stream_),

@@ -12,12 +12,6 @@
 #include "worker/backend/cuda/runtime.h"
 #include "worker/backend/tensor.h"
 
-#ifdef __CUDACC__
-#define ROPESWEEP_UNROLL _Pragma("unroll")
-#else
-#define ROPESWEEP_UNROLL
-#endif
-
 namespace ropesweep::backend::cuda {
 
 constexpr unsigned kWarp = 32;

@@ -7,6 +7,13 @@
 #include <cstdint>
 #include <cstring>
 
+/// Arrays that a thread keeps in registers may be indexed in unrolled loops only.
+#ifdef __CUDACC__
+#define ROPESWEEP_UNROLL _Pragma("unroll")
+#else
+#define ROPESWEEP_UNROLL
+#endif
+
 namespace ropesweep::backend::cuda {
 
 /// The upper half of an f32.
@@ -31,6 +38,14 @@ __host__ __device__ __forceinline__ void from_float(float x, Bf16& to) {
   to.bits = static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40u : rounded);
 }
 
+/// As it is when it has been kept in the type.
+template <typename T>
+__host__ __device__ __forceinline__ float rounded(float x) {
+  T kept;
+  from_float(x, kept);
+  return to_float(kept);
+}
+
 /// Elements that a thread takes at a time where rows and pointers allow it: 16 bytes of bf16.
 constexpr int kVector = 8;
 
@@ -42,9 +57,11 @@ __device__ __forceinline__ void load(const T* p, float (&x)[V]) {
   } else {
     constexpr int kWords = V * static_cast<int>(sizeof(T)) / 16;
     uint4 words[kWords];
+    ROPESWEEP_UNROLL
     for (int i = 0; i < kWords; ++i) words[i] = reinterpret_cast<const uint4*>(p)[i];
     T values[V];
     memcpy(values, words, sizeof values);
+    ROPESWEEP_UNROLL
     for (int i = 0; i < V; ++i) x[i] = to_float(values[i]);
   }
 }
@@ -56,9 +73,11 @@ __device__ __forceinline__ void store(const float (&x)[V], T* p) {
   } else {
     constexpr int kWords = V * static_cast<int>(sizeof(T)) / 16;
     T values[V];
+    ROPESWEEP_UNROLL
     for (int i = 0; i < V; ++i) from_float(x[i], values[i]);
     uint4 words[kWords];
     memcpy(words, values, sizeof values);
+    ROPESWEEP_UNROLL
     for (int i = 0; i < kWords; ++i) reinterpret_cast<uint4*>(p)[i] = words[i];
   }
 }

@@ -20,6 +20,7 @@ void CudaBackend::product(const Tensor& out, const Tensor& a, const Tensor& weig
   call.transpose_b = true;
   call.accumulate = accumulate;
   call.rows_are_tokens = true;
+  call.few_rows_apart = true;
   products_->run(call);
 }
 

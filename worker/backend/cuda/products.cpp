@@ -4,17 +4,23 @@
 // cᵀ = op(b)ᵀ·op(a)ᵀ, with the same memory.
 //
 // Determinism: algorithms that split the inner dimension and add with atomics are left out. Where
-// the rows are tokens, the algorithm is chosen for a fixed number of rows, and the inner dimension
-// is never split: a token's sums are then formed by the same tiles in the same order however many
-// tokens there are.
+// the rows are tokens, the algorithm is chosen for a fixed number of rows, then taken for every
+// other number that cuBLASLt's own check allows it for, and the inner dimension is not split (for a
+// decoder's few rows it may be, in a fixed order): a token's sums are formed by the same tiles in
+// the same order however many tokens there are. Where the check refuses, that of the algorithms
+// recommended for the number at hand is taken which is the most alike.
+//
+// f32 products are f32's (CUBLAS_COMPUTE_32F): never TF32.
 #include "worker/backend/cuda/products.h"
 
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "worker/backend/cuda/runtime.h"
 
@@ -24,11 +30,12 @@ namespace {
 
 /// NVIDIA's advice for Hopper; enough for older devices.
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
-/// Up to so many rows of tokens count as decoding, and have an algorithm of their own.
-constexpr int64_t kFewRows = 16;
-/// The number of rows that the algorithm for more is chosen for.
+/// The number of rows that the algorithm for more than kFewRows is chosen for.
 constexpr int64_t kManyRows = 4096;
 constexpr int kCandidates = 16;
+/// No kernel wants operands more aligned than its widest load. (cuBLASLt would take 256 for
+/// granted, which rows in the middle of a tensor are not.)
+constexpr uint32_t kMostAlignment = 16;
 
 void check_blas(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -101,6 +108,13 @@ class Preference {
   Preference& operator=(const Preference&) = delete;
 
   void allow_reductions(uint32_t mask) { set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, mask); }
+  /// Of cuBLASLt's first and second operand, and of c.
+  void set_alignments(uint32_t first, uint32_t second, uint32_t c) {
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, first);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, second);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c);
+  }
   cublasLtMatmulPreference_t get() const { return preference_; }
 
  private:
@@ -112,7 +126,61 @@ class Preference {
   cublasLtMatmulPreference_t preference_ = nullptr;
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, Dtype, Dtype, bool, bool, bool>;
+/// The greatest power of two, up to kMostAlignment, that divides both an address and the bytes from
+/// row to row: views of rows of one tensor have the same.
+uint32_t alignment_of(const void* data, int64_t row_elements, Dtype dtype) {
+  const uint64_t bits = reinterpret_cast<uint64_t>(data) |
+                        (static_cast<uint64_t>(row_elements) * size_of(dtype)) | kMostAlignment;
+  return static_cast<uint32_t>(bits & (~bits + 1));
+}
+
+struct Alignments {
+  explicit Alignments(const ProductCall& call)
+      : a(alignment_of(call.a, call.transpose_a ? call.m : call.k, call.dtype)),
+        b(alignment_of(call.b, call.transpose_b ? call.k : call.n, call.dtype)),
+        c(alignment_of(call.c, call.n, call.c_dtype)) {}
+  uint32_t a, b, c;
+};
+
+using Key = std::tuple<int64_t, int64_t, int64_t, Dtype, Dtype, bool, bool, bool, uint32_t,
+                       uint32_t, uint32_t>;
+
+Key key_of(const ProductCall& call) {
+  const Alignments at(call);
+  return {call.m,
+          call.n,
+          call.k,
+          call.dtype,
+          call.c_dtype,
+          call.transpose_a,
+          call.transpose_b,
+          call.rows_are_tokens,
+          at.a,
+          at.b,
+          at.c};
+}
+
+bool is_few(const ProductCall& call) { return call.few_rows_apart && call.m <= kFewRows; }
+
+uint32_t config_of(const cublasLtMatmulAlgo_t& algorithm,
+                   cublasLtMatmulAlgoConfigAttributes_t attribute) {
+  uint32_t value = 0;
+  size_t written = 0;
+  // An attribute that the algorithm doesn't have counts as 0.
+  static_cast<void>(
+      cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written));
+  return value;
+}
+
+/// How alike two algorithms form a row's sums.
+int likeness(const cublasLtMatmulAlgo_t& x, const cublasLtMatmulAlgo_t& y) {
+  int alike = 0;
+  for (const auto attribute :
+       {CUBLASLT_ALGO_CONFIG_ID, CUBLASLT_ALGO_CONFIG_TILE_ID, CUBLASLT_ALGO_CONFIG_STAGES_ID}) {
+    alike += config_of(x, attribute) == config_of(y, attribute);
+  }
+  return alike;
+}
 
 }  // namespace
 
@@ -126,36 +194,67 @@ struct Products::State {
     static_cast<void>(cublasLtDestroy(handle));
   }
 
-  const cublasLtMatmulAlgo_t& algorithm(ProductCall call) {
-    if (call.rows_are_tokens) call.m = call.m <= kFewRows ? kFewRows : kManyRows;
-    const Key key{call.m,       call.n,           call.k,           call.dtype,
-                  call.c_dtype, call.transpose_a, call.transpose_b, call.rows_are_tokens};
+  /// The algorithm of a call, chosen when its shape is first seen.
+  const cublasLtMatmulAlgo_t& algorithm(const ProductCall& call, const Operands& operands) {
+    const Key key = key_of(call);
     const auto known = algorithms.find(key);
     if (known != algorithms.end()) return known->second;
-    return algorithms.emplace(key, choose(call)).first->second;
+    // Decoders and evaluations have many numbers of rows.
+    if (algorithms.size() >= kMostKept) algorithms.clear();
+    return algorithms.emplace(key, choose(call, operands)).first->second;
   }
 
-  cublasLtMatmulAlgo_t choose(const ProductCall& call) const {
+  cublasLtMatmulAlgo_t choose(const ProductCall& call, const Operands& operands) {
+    ProductCall many = call;
+    many.m = is_few(call) ? kFewRows : kManyRows;
+    if (!call.rows_are_tokens || call.m == many.m) return recommended(call, operands).front();
+    const cublasLtMatmulAlgo_t wanted = recommended(many, Operands(many)).front();
+    if (allowed(wanted, operands)) return wanted;
+    std::vector<cublasLtMatmulAlgo_t> others = recommended(call, operands);
+    return *std::max_element(others.begin(), others.end(), [&](const auto& x, const auto& y) {
+      return likeness(x, wanted) < likeness(y, wanted);
+    });
+  }
+
+  bool allowed(const cublasLtMatmulAlgo_t& algorithm, const Operands& operands) const {
+    cublasLtMatmulHeuristicResult_t result = {};
+    return cublasLtMatmulAlgoCheck(handle, operands.description.get(), operands.first.get(),
+                                   operands.second.get(), operands.c.get(), operands.c.get(),
+                                   &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+           result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
+  }
+
+  /// What cuBLASLt recommends, best first; at least one.
+  std::vector<cublasLtMatmulAlgo_t> recommended(const ProductCall& call,
+                                                const Operands& operands) const {
+    const bool whole = call.rows_are_tokens && !is_few(call);
     Preference preference;
-    preference.allow_reductions(call.rows_are_tokens ? CUBLASLT_REDUCTION_SCHEME_NONE
-                                                     : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE |
-                                                           CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE);
-    const Operands operands(call);
+    preference.allow_reductions(whole ? CUBLASLT_REDUCTION_SCHEME_NONE
+                                      : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+    const Alignments at(call);
+    preference.set_alignments(at.b, at.a, at.c);
     std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found;
     int count = 0;
-    check_blas(
-        cublasLtMatmulAlgoGetHeuristic(handle, operands.description.get(), operands.first.get(),
-                                       operands.second.get(), operands.c.get(), operands.c.get(),
-                                       preference.get(), kCandidates, found.data(), &count),
-        "choosing an algorithm");
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle, operands.description.get(), operands.first.get(), operands.second.get(),
+        operands.c.get(), operands.c.get(), preference.get(), kCandidates, found.data(), &count);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check_blas(status, "choosing an algorithm");
+    std::vector<cublasLtMatmulAlgo_t> algorithms_found;
     for (int i = 0; i < count; ++i) {
       const auto& candidate = found[static_cast<size_t>(i)];
-      if (candidate.state == CUBLAS_STATUS_SUCCESS) return candidate.algo;
+      const bool splits = config_of(candidate.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1;
+      if (candidate.state == CUBLAS_STATUS_SUCCESS && !(whole && splits)) {
+        algorithms_found.push_back(candidate.algo);
+      }
     }
-    throw DeviceError("cublasLt: no algorithm for a product of " + std::to_string(call.m) + " × " +
-                      std::to_string(call.n) + " × " + std::to_string(call.k));
+    if (algorithms_found.empty()) {
+      throw DeviceError("cublasLt: no algorithm for a product of " + std::to_string(call.m) +
+                        " × " + std::to_string(call.n) + " × " + std::to_string(call.k));
+    }
+    return algorithms_found;
   }
 
+  static constexpr size_t kMostKept = 4096;
   cudaStream_t stream;
   cublasLtHandle_t handle = nullptr;
   void* workspace = nullptr;
@@ -167,7 +266,7 @@ Products::~Products() = default;
 
 void Products::run(const ProductCall& call) {
   const Operands operands(call);
-  const cublasLtMatmulAlgo_t& algorithm = state_->algorithm(call);
+  const cublasLtMatmulAlgo_t& algorithm = state_->algorithm(call, operands);
   const float one = 1.0f, kept = call.accumulate ? 1.0f : 0.0f;
   check_blas(cublasLtMatmul(state_->handle, operands.description.get(), &one, call.b,
                             operands.first.get(), call.a, operands.second.get(), &kept, call.c,

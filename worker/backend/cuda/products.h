@@ -22,9 +22,14 @@ struct ProductCall {
   Dtype c_dtype = Dtype::f32;  ///< f32 or that of a and b
   bool transpose_a = false, transpose_b = false;
   bool accumulate = false;
-  /// The rows of c are tokens: their bits must not depend on how many there are.
+  /// The rows of c are tokens: their bits must not depend on how many there are,
   bool rows_are_tokens = false;
+  /// but up to kFewRows of them may take a faster path of their own (decoding).
+  bool few_rows_apart = false;
 };
+
+/// As on the CPU (ops.h).
+constexpr int64_t kFewRows = 8;
 
 class Products {
  public:

@@ -13,90 +13,118 @@ namespace ropesweep::backend::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kMostThreads = 256;
 /// Rows of a run of the weight's gradient, whatever the device: its bits depend on this.
 constexpr int64_t kRunRows = 64;
+constexpr int kRunThreads = 64;
+/// A block that adds up runs: columns, and threads that share a column's runs.
+constexpr int kColumns = 32, kSharers = 8;
 
 template <typename T, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kMostThreads)
     rms_norm_kernel(T* out, float* rstd, T* residual, const T* x, const T* weight, int64_t width,
                     float epsilon) {
   __shared__ float slots[33];
-  const int64_t at = int64_t{blockIdx.x} * width;
+  const int64_t at = int64_t{blockIdx.x} * width, step = int64_t{blockDim.x} * V;
   float squares = 0;
-  for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
+  for (int64_t i = threadIdx.x * V; i < width; i += step) {
     float r[V];
     load(residual + at + i, r);
     if (x != nullptr) {
       float added[V];
       load(x + at + i, added);
-      for (int n = 0; n < V; ++n) r[n] += added[n];
+      ROPESWEEP_UNROLL
+      for (int n = 0; n < V; ++n) r[n] = rounded<T>(r[n] + added[n]);
       store(r, residual + at + i);
-      load(residual + at + i, r);  // as it is kept, rounded
     }
+    ROPESWEEP_UNROLL
     for (int n = 0; n < V; ++n) squares += r[n] * r[n];
   }
   const float mean = block_sum(squares, slots) / static_cast<float>(width);
   const float scale = 1.0f / sqrtf(mean + epsilon);
   if (threadIdx.x == 0) rstd[blockIdx.x] = scale;
-  for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
+  for (int64_t i = threadIdx.x * V; i < width; i += step) {
     float r[V], w[V];
     load(residual + at + i, r);
     load(weight + i, w);
+    ROPESWEEP_UNROLL
     for (int n = 0; n < V; ++n) r[n] *= scale * w[n];
     store(r, out + at + i);
   }
 }
 
-/// One run of rows: d_residual, and the run's part of d_weight in `parts` [runs, D].
 template <typename T, int V>
-__global__ void __launch_bounds__(kThreads)
-    rms_norm_backward_kernel(T* d_residual, float* parts, const T* d_out, const T* residual,
-                             const float* rstd, const T* weight, int64_t rows, int64_t width) {
+__global__ void __launch_bounds__(kMostThreads)
+    d_residual_kernel(T* d_residual, const T* d_out, const T* residual, const float* rstd,
+                      const T* weight, int64_t width) {
   __shared__ float slots[33];
-  float* part = parts + int64_t{blockIdx.x} * width;  // each thread has its own columns
-  for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
-    const float zeros[V] = {};
-    store(zeros, part + i);
+  const int64_t at = int64_t{blockIdx.x} * width, step = int64_t{blockDim.x} * V;
+  float dot = 0;
+  for (int64_t i = threadIdx.x * V; i < width; i += step) {
+    float d[V], x[V], w[V];
+    load(d_out + at + i, d);
+    load(residual + at + i, x);
+    load(weight + i, w);
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) dot += d[n] * w[n] * x[n];
   }
-  const int64_t first = int64_t{blockIdx.x} * kRunRows;
-  const int64_t last = first + kRunRows < rows ? first + kRunRows : rows;
-  for (int64_t row = first; row < last; ++row) {
-    const int64_t at = row * width;
-    const float scale = rstd[row];
-    float dot = 0;
-    for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
-      float d[V], x[V], w[V], sum[V];
-      load(d_out + at + i, d);
-      load(residual + at + i, x);
-      load(weight + i, w);
-      load(part + i, sum);
-      for (int n = 0; n < V; ++n) {
-        dot += d[n] * w[n] * x[n];
-        sum[n] += d[n] * x[n] * scale;
-      }
-      store(sum, part + i);
-    }
-    const float shift = block_sum(dot, slots) / static_cast<float>(width) * scale * scale;
-    for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
-      float d[V], x[V], w[V], to[V];
-      load(d_out + at + i, d);
-      load(residual + at + i, x);
-      load(weight + i, w);
-      load(d_residual + at + i, to);
-      for (int n = 0; n < V; ++n) to[n] += scale * (d[n] * w[n] - x[n] * shift);
-      store(to, d_residual + at + i);
-    }
+  const float scale = rstd[blockIdx.x];
+  const float shift = block_sum(dot, slots) / static_cast<float>(width) * scale * scale;
+  for (int64_t i = threadIdx.x * V; i < width; i += step) {
+    float d[V], x[V], w[V], to[V];
+    load(d_out + at + i, d);
+    load(residual + at + i, x);
+    load(weight + i, w);
+    load(d_residual + at + i, to);
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) to[n] += scale * (d[n] * w[n] - x[n] * shift);
+    store(to, d_residual + at + i);
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    add_parts_kernel(float* to, const float* parts, int64_t count, int64_t width) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+/// The runs' parts of d_weight, `parts` [runs, D]: a thread takes V columns of a run. Grid: blocks
+/// of columns · runs.
+template <typename T, int V>
+__global__ void __launch_bounds__(kRunThreads)
+    d_weight_kernel(float* parts, const T* d_out, const T* residual, const float* rstd,
+                    int64_t rows, int64_t width) {
+  const int64_t i = (int64_t{blockIdx.x} * kRunThreads + threadIdx.x) * V;
   if (i >= width) return;
-  float sum = to[i];
-  for (int64_t part = 0; part < count; ++part) sum += parts[part * width + i];
-  to[i] = sum;
+  const int64_t first = int64_t{blockIdx.y} * kRunRows;
+  const int64_t last = first + kRunRows < rows ? first + kRunRows : rows;
+  float sum[V] = {};
+  for (int64_t row = first; row < last; ++row) {
+    float d[V], x[V];
+    load(d_out + row * width + i, d);
+    load(residual + row * width + i, x);
+    const float scale = rstd[row];
+    ROPESWEEP_UNROLL
+    for (int n = 0; n < V; ++n) sum[n] += d[n] * x[n] * scale;
+  }
+  store(sum, parts + blockIdx.y * width + i);
+}
+
+/// to[column] += the parts of all runs: each sharer adds every eighth, then their sums are added.
+__global__ void __launch_bounds__(kColumns* kSharers)
+    add_parts_kernel(float* to, const float* parts, int64_t count, int64_t width) {
+  __shared__ float sums[kSharers][kColumns];
+  const unsigned column = threadIdx.x % kColumns, sharer = threadIdx.x / kColumns;
+  const int64_t i = int64_t{blockIdx.x} * kColumns + column;
+  float sum = 0;
+  if (i < width) {
+    for (int64_t part = sharer; part < count; part += kSharers) sum += parts[part * width + i];
+  }
+  sums[sharer][column] = sum;
+  __syncthreads();
+  if (sharer != 0 || i >= width) return;
+  for (int n = 1; n < kSharers; ++n) sum += sums[n][column];
+  to[i] += sum;
+}
+
+/// Threads of a block that takes a row, V elements at a time.
+dim3 threads_of_row(int64_t width, int v) {
+  const int64_t warps = ceil_div(ceil_div(width, v), kWarp);
+  return dim3(static_cast<unsigned>(std::min<int64_t>(kMostThreads, warps * kWarp)));
 }
 
 }  // namespace
@@ -104,13 +132,13 @@ __global__ void __launch_bounds__(kThreads)
 void CudaBackend::rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
                            const Tensor& x, const Tensor& weight, float epsilon) {
   const int64_t width = residual.dim(1);
+  const dim3 rows(static_cast<unsigned>(residual.dim(0)));
   const bool vectors = takes_vectors(width, {out.raw(), residual.raw(), x.raw(), weight.raw()});
   with_type(residual.dtype(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_width(vectors, [&](auto v) {
-      launch({stream_, dim3(static_cast<unsigned>(residual.dim(0))), kThreads},
-             rms_norm_kernel<T, v>, out.data<T>(), rstd.data<float>(), residual.data<T>(),
-             x.data<T>(), weight.data<T>(), width, epsilon);
+      launch({stream_, rows, threads_of_row(width, v)}, rms_norm_kernel<T, v>, out.data<T>(),
+             rstd.data<float>(), residual.data<T>(), x.data<T>(), weight.data<T>(), width, epsilon);
     });
   });
 }
@@ -126,13 +154,17 @@ void CudaBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_we
   with_type(residual.dtype(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_width(vectors, [&](auto v) {
-      launch({stream_, dim3(static_cast<unsigned>(runs)), kThreads}, rms_norm_backward_kernel<T, v>,
-             d_residual.data<T>(), parts.data<float>(), d_out.data<T>(), residual.data<T>(),
-             rstd.data<float>(), weight.data<T>(), rows, width);
+      const dim3 of_parts(static_cast<unsigned>(ceil_div(width, kRunThreads * v)),
+                          static_cast<unsigned>(runs));
+      launch({stream_, of_parts, kRunThreads}, d_weight_kernel<T, v>, parts.data<float>(),
+             d_out.data<T>(), residual.data<T>(), rstd.data<float>(), rows, width);
+      launch({stream_, dim3(static_cast<unsigned>(rows)), threads_of_row(width, v)},
+             d_residual_kernel<T, v>, d_residual.data<T>(), d_out.data<T>(), residual.data<T>(),
+             rstd.data<float>(), weight.data<T>(), width);
     });
   });
-  launch({stream_, blocks_for(width, kThreads), kThreads}, add_parts_kernel, d_weight.data<float>(),
-         parts.data<float>(), runs, width);
+  launch({stream_, blocks_for(width, kColumns), kColumns * kSharers}, add_parts_kernel,
+         d_weight.data<float>(), parts.data<float>(), runs, width);
 }
 
 }  // namespace ropesweep::backend::cuda
