@@ -196,7 +196,7 @@ void adamw(State& state) {
 void sum_of_squares(State& state) {
   const Tensor x = random(Dtype::f32, {256, 1024, 1024});
   repeat(state, backend(), 0, x.bytes(),
-         [&] { benchmark::DoNotOptimize(backend().sum_of_squares({x)); }});
+         [&] { benchmark::DoNotOptimize(backend().sum_of_squares({x})); });
 }
 
 void copy(State& state) {
