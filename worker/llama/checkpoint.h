@@ -37,16 +37,19 @@ struct NamedTensor {
 /// Every weight once (a tied output is not listed), in a fixed order.
 std::vector<NamedTensor> named_tensors(const Weights& weights);
 
+class WeightParts;
+
 /// Loads all weights of DIR (model.safetensors, or the index and its shards), converting f32, bf16
 /// and f16 to `type`. Errors: user error naming file and tensor when one is missing, misshapen,
-/// truncated, of an unknown type, or when an index points outside the directory.
+/// truncated, of an unknown type, or when an index points outside the directory. In a group each
+/// tensor is loaded whole, and what this rank keeps of it stays.
 Weights load_weights(backend::Backend& backend, const std::filesystem::path& directory,
-                     const Config& config, backend::Dtype type);
+                     const Config& config, backend::Dtype type, const WeightParts* parts = nullptr);
 
 /// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1. Each
-/// tensor depends on (seed, its name) only.
+/// tensor depends on (seed, its name) only. In a group each rank keeps its part.
 Weights init_weights(backend::Backend& backend, const Config& config, backend::Dtype type,
-                     uint64_t seed);
+                     uint64_t seed, const WeightParts* parts = nullptr);
 
 /// All-zero f32 tensors of the same shapes (gradients, moments); a tied output shares its
 /// embedding's.

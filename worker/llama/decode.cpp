@@ -34,7 +34,7 @@ std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {
     cache.length += rows;
   }
   const backend::Tensor last = residual.rows(residual.dim(0) - 1, 1);
-  const backend::Tensor row = output_logits(last);
+  const backend::Tensor row = output_logits(parts_.head(weights_), last);
   std::vector<float> logits(static_cast<size_t>(row.elements()));
   backend_.download(logits.data(), row);
   return logits;

@@ -43,8 +43,11 @@ Tensor copied(Backend& backend, const Tensor& x) {
 
 }  // namespace
 
-Model::Model(Backend& backend, Config config, Weights weights)
-    : backend_(backend), config_(std::move(config)), weights_(std::move(weights)) {
+Model::Model(Backend& backend, Config config, Weights weights, backend::Collective* group)
+    : backend_(backend),
+      config_(std::move(config)),
+      weights_(std::move(weights)),
+      parts_(backend_, config_, group) {
   type_ = weights_.embedding.dtype();
   use_positions(make_position_encoding(config_.own_scheme, config_.own_scale, config_.rotary));
 }
@@ -98,14 +101,13 @@ Model::Pass Model::make_pass(std::span<const int32_t> ids, int64_t batch, int64_
 
 Tensor Model::embed(const Pass& pass) {
   const Tensor residual = new_rows(pass.rows(), config_.width);
-  backend_.embedding(residual, weights_.embedding, pass.ids);
+  backend_.embedding(residual, parts_.embedding(weights_), pass.ids);
   return residual;
 }
 
 /// residual + o · attention; in place unless the pass keeps its activations.
-Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& residual,
-                              AttentionActivations& a) {
-  const Layer& w = weights_.layers[layer];
+Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
+                              const Tensor& residual, AttentionActivations& a) {
   const int64_t rows = pass.rows();
   a.residual = residual;
   a.normed = new_rows(rows, config_.width);
@@ -116,7 +118,7 @@ Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& resi
   backend_.product(a.query, a.normed, w.query, false);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   backend_.rope(a.query, a.query, pass.rope.query, pass.past(), pass.tokens);
-  attend(layer, pass, a);
+  attend(w, layer, pass, a);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
   backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
@@ -125,8 +127,7 @@ Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& resi
 }
 
 /// Keys and values of the pass's rows, in the cache when there is one, and the attention over them.
-void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
-  const Layer& w = weights_.layers[layer];
+void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a) {
   const int64_t rows = pass.rows(), past = pass.past(), keys = past + pass.tokens;
   const Shape of_heads = {rows, config_.kv_heads, config_.head_dim};
   const Shape of_product = {rows, config_.kv_heads * config_.head_dim};
@@ -157,8 +158,8 @@ void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
 }
 
 /// residual + down · swiglu; in place unless the pass keeps its activations.
-Tensor Model::mlp_block(size_t layer, const Pass& pass, const Tensor& residual, MlpActivations& a) {
-  const Layer& w = weights_.layers[layer];
+Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual,
+                        MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.residual = residual;
   a.normed = new_rows(rows, config_.width);
@@ -181,27 +182,28 @@ Tensor Model::mlp_block(size_t layer, const Pass& pass, const Tensor& residual, 
 Tensor Model::infer_layers(const Pass& pass) {
   const Tensor residual = embed(pass);
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    const Layer w = parts_.layer(weights_, layer);
     {
       AttentionActivations a;
-      attention_block(layer, pass, residual, a);
+      attention_block(w, layer, pass, residual, a);
     }
     for (int64_t first = 0, count = 0; first < pass.rows(); first += count) {
       const int64_t left = pass.rows() - first;
       count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      mlp_block(layer, pass, residual.rows(first, count), a);
+      mlp_block(w, pass, residual.rows(first, count), a);
     }
   }
   return residual;
 }
 
 /// The final norm and the output product: f32 [rows, V].
-Tensor Model::output_logits(const Tensor& residual) {
+Tensor Model::output_logits(const Head& head, const Tensor& residual) {
   const int64_t rows = residual.dim(0);
   const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
-  backend_.rms_norm(normed, rstd, residual, Tensor(), weights_.final_norm, config_.norm_epsilon);
+  backend_.rms_norm(normed, rstd, residual, Tensor(), head.final_norm, config_.norm_epsilon);
   const Tensor logits = new_f32({rows, config_.vocabulary});
-  backend_.product(logits, normed, weights_.output, false);
+  backend_.product(logits, normed, head.output, false);
   return logits;
 }
 
@@ -226,16 +228,17 @@ std::vector<float> Model::token_losses(std::span<const int32_t> ids,
     if (targets[row] >= 0) scored.push_back(static_cast<int32_t>(row));
   }
   std::vector<float> losses(targets.size(), 0.0F);
+  const Head head = parts_.head(weights_);
   const auto most = static_cast<size_t>(head_rows(loss_logits_bytes));
   for (size_t first = 0; first < scored.size(); first += most) {
     const auto rows = std::span(scored).subspan(first, std::min(most, scored.size() - first));
-    score_rows(residual, rows, targets, losses);
+    score_rows(head, residual, rows, targets, losses);
   }
   return losses;
 }
 
 /// losses[row] for some rows of a pass; `targets` and `losses` are those of all rows.
-void Model::score_rows(const Tensor& residual, std::span<const int32_t> rows,
+void Model::score_rows(const Head& head, const Tensor& residual, std::span<const int32_t> rows,
                        std::span<const int32_t> targets, std::span<float> losses) {
   std::vector<int32_t> gathered(rows.begin(), rows.end()), chunk_targets;
   for (const int32_t row : rows) chunk_targets.push_back(targets[static_cast<size_t>(row)]);
@@ -252,14 +255,15 @@ void Model::score_rows(const Tensor& residual, std::span<const int32_t> rows,
     backend_.embedding(chunk, residual, upload_ids(gathered));
   }
   const Tensor nll = new_f32({count});
-  backend_.cross_entropy(nll, output_logits(chunk), upload_ids(chunk_targets));
+  backend_.cross_entropy(nll, output_logits(head, chunk), upload_ids(chunk_targets));
   std::vector<float> values(gathered.size());
   backend_.download(values.data(), nll);
   for (size_t i = 0; i < rows.size(); ++i) losses[static_cast<size_t>(rows[i])] = values[i];
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> ids, int64_t batch) {
-  const Tensor result = output_logits(infer_layers(make_pass(ids, batch, 0)));
+  const Tensor residual = infer_layers(make_pass(ids, batch, 0));
+  const Tensor result = output_logits(parts_.head(weights_), residual);
   std::vector<float> values(static_cast<size_t>(result.elements()));
   backend_.download(values.data(), result);
   return values;
