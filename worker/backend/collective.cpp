@@ -16,13 +16,14 @@ class LoneCollective final : public Collective {
   void broadcast(const Tensor&, int root) override {
     require(root == 0, "broadcast", "the root is no member");
   }
-  void all_gather(const Tensor& out, const Tensor& part) override {
-    check_all_gather(out, part, 1);
-    backend_.copy(out.reshape(part.shape()), part);
+  using Collective::all_gather, Collective::reduce_scatter;
+  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) override {
+    check_all_gather(outs, parts, 1);
+    for (size_t i = 0; i < outs.size(); ++i) backend_.copy(outs[i], parts[i]);
   }
-  void reduce_scatter(const Tensor& part, const Tensor& x) override {
-    check_reduce_scatter(part, x, 1);
-    backend_.copy(part, x.reshape(part.shape()));
+  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) override {
+    check_reduce_scatter(parts, xs, 1);
+    for (size_t i = 0; i < parts.size(); ++i) backend_.copy(parts[i], xs[i]);
   }
   void all_reduce(const Tensor& x) override { check_all_reduce(x); }
   double sum(double x) override { return x; }
@@ -34,15 +35,21 @@ class LoneCollective final : public Collective {
 
 }  // namespace
 
-void check_all_gather(const Tensor& out, const Tensor& part, int size) {
-  require(out.dtype() == part.dtype() && out.elements() == size * part.elements(), "all_gather",
-          "out must hold a part of each rank, of one type");
+void check_all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts, int size) {
+  bool fits = outs.size() == parts.size();
+  for (size_t i = 0; fits && i < outs.size(); ++i) {
+    fits = outs[i].dtype() == parts[i].dtype() && outs[i].elements() == size * parts[i].elements();
+  }
+  require(fits, "all_gather", "out must hold a part of each rank, of one type");
 }
 
-void check_reduce_scatter(const Tensor& part, const Tensor& x, int size) {
-  require(part.dtype() == Dtype::f32 && x.dtype() == Dtype::f32 &&
-              x.elements() == size * part.elements(),
-          "reduce_scatter", "x must hold a part for each rank, all f32");
+void check_reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs, int size) {
+  bool fits = xs.size() == parts.size();
+  for (size_t i = 0; fits && i < xs.size(); ++i) {
+    fits = parts[i].dtype() == Dtype::f32 && xs[i].dtype() == Dtype::f32 &&
+           xs[i].elements() == size * parts[i].elements();
+  }
+  require(fits, "reduce_scatter", "x must hold a part for each rank, all f32");
 }
 
 void check_all_reduce(const Tensor& x) {

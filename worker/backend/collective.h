@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 
@@ -33,11 +34,14 @@ class Collective {
 
   /// x becomes the root's, everywhere. Any type.
   virtual void broadcast(const Tensor& x, int root) = 0;
-  /// out = the parts of all ranks in the order of the ranks, end to end. One type; out has n times
-  /// the elements of part. They must not overlap.
-  virtual void all_gather(const Tensor& out, const Tensor& part) = 0;
-  /// part = this rank's of the n equal parts of Σ x over the ranks. f32; they must not overlap.
-  virtual void reduce_scatter(const Tensor& part, const Tensor& x) = 0;
+  /// out = the parts of all ranks in the order of the ranks, end to end; of several tensors in one
+  /// message. One type; out has n times the elements of part. They must not overlap.
+  virtual void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) = 0;
+  void all_gather(const Tensor& out, const Tensor& part) { all_gather({&out, 1}, {&part, 1}); }
+  /// part = this rank's of the n equal parts of Σ x over the ranks; of several tensors in one
+  /// message. f32; they must not overlap.
+  virtual void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) = 0;
+  void reduce_scatter(const Tensor& part, const Tensor& x) { reduce_scatter({&part, 1}, {&x, 1}); }
   /// x = Σ x over the ranks, the same bits everywhere. f32.
   virtual void all_reduce(const Tensor& x) = 0;
   /// Σ x over the ranks, the same bits everywhere.
@@ -79,8 +83,8 @@ std::unique_ptr<Collective> make_nccl_collective(Backend& backend, int device,
 std::string make_nccl_id();
 
 /// Throw std::invalid_argument "OP: WHAT" for tensors that don't fit (for the implementations).
-void check_all_gather(const Tensor& out, const Tensor& part, int size);
-void check_reduce_scatter(const Tensor& part, const Tensor& x, int size);
+void check_all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts, int size);
+void check_reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs, int size);
 void check_all_reduce(const Tensor& x);
 void check_member(const char* maker, int rank, int size);
 

@@ -51,18 +51,54 @@ class GlooCollective final : public Collective {
     exchange("broadcast", out, in);
   }
 
-  void all_gather(const Tensor& out, const Tensor& part) override {
-    check_all_gather(out, part, size());
-    gather("all_gather", out.raw(), {part.raw(), part.bytes()});
+  using Collective::all_gather, Collective::reduce_scatter;
+  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) override {
+    check_all_gather(outs, parts, size());
+    if (outs.size() == 1) {
+      gather("all_gather", outs[0].raw(), {parts[0].raw(), parts[0].bytes()});
+      return;
+    }
+    std::vector<std::byte> packed;
+    for (const Tensor& part : parts) {
+      packed.insert(packed.end(), part.data<std::byte>(), part.data<std::byte>() + part.bytes());
+    }
+    std::vector<std::byte> gathered(members() * packed.size());
+    gather("all_gather", gathered.data(), {packed.data(), packed.size()});
+    const std::byte* from = gathered.data();
+    for (size_t r = 0; r < members(); ++r) {
+      for (size_t i = 0; i < outs.size(); ++i) {
+        const size_t bytes = parts[i].bytes();
+        std::copy_n(from, bytes, outs[i].data<std::byte>() + r * bytes);
+        from += bytes;
+      }
+    }
   }
 
-  void reduce_scatter(const Tensor& part, const Tensor& x) override {
-    check_reduce_scatter(part, x, size());
+  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) override {
+    check_reduce_scatter(parts, xs, size());
+    size_t own = 0;  // elements of all parts
+    for (const Tensor& part : parts) own += static_cast<size_t>(part.elements());
     std::vector<size_t> firsts(members() + 1);
-    for (size_t r = 0; r < firsts.size(); ++r) {
-      firsts[r] = r * static_cast<size_t>(part.elements());
+    for (size_t r = 0; r < firsts.size(); ++r) firsts[r] = r * own;
+    if (xs.size() == 1) {
+      reduce("reduce_scatter", parts[0].data<float>(), xs[0].data<float>(), firsts);
+      return;
     }
-    reduce("reduce_scatter", part.data<float>(), x.data<float>(), firsts);
+    std::vector<float> packed, sums(own);
+    packed.reserve(own * members());
+    for (size_t r = 0; r < members(); ++r) {
+      for (size_t i = 0; i < xs.size(); ++i) {
+        const auto count = static_cast<size_t>(parts[i].elements());
+        const float* first = xs[i].data<float>() + r * count;
+        packed.insert(packed.end(), first, first + count);
+      }
+    }
+    reduce("reduce_scatter", sums.data(), packed.data(), firsts);
+    const float* from = sums.data();
+    for (const Tensor& part : parts) {
+      std::copy_n(from, part.elements(), part.data<float>());
+      from += part.elements();
+    }
   }
 
   void all_reduce(const Tensor& x) override {

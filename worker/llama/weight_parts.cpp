@@ -2,6 +2,7 @@
 #include "worker/llama/weight_parts.h"
 
 #include <algorithm>
+#include <array>
 
 #include "worker/llama/weight_slots.h"
 
@@ -48,12 +49,20 @@ std::vector<float> WeightParts::shard_of(std::span<const float> whole) const {
 }
 
 Tensor WeightParts::whole_of(const Tensor& kept, const Shape& shape) const {
-  if (!sharded()) return kept;
-  const Tensor padded = backend_.allocate(kept.dtype(), {group_->size() * kept.elements()});
+  return sharded() ? gather({&kept, 1}, {&shape, 1})[0] : kept;
+}
+
+std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept,
+                                        std::span<const Shape> shapes) const {
+  std::vector<Tensor> padded, whole;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    padded.push_back(backend_.allocate(kept[i].dtype(), {group_->size() * kept[i].elements()}));
+    int64_t elements = 1;
+    for (const int64_t extent : shapes[i]) elements *= extent;
+    whole.push_back(padded[i].rows(0, elements).reshape(shapes[i]));
+  }
   group_->all_gather(padded, kept);
-  int64_t elements = 1;
-  for (const int64_t extent : shape) elements *= extent;
-  return padded.rows(0, elements).reshape(shape);
+  return whole;
 }
 
 /// Where a pass adds the gradient of a tensor of which `kept` is what this rank keeps.
@@ -64,18 +73,21 @@ Tensor WeightParts::gradient_of(const Tensor& kept, const Shape& shape) const {
   return gradient;
 }
 
-void WeightParts::reduce(const Tensor& kept, const Tensor& gradient) const {
+void WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor> gradients) const {
   if (!sharded()) return;
-  const int64_t elements = gradient.elements(), padded = group_->size() * kept.elements();
-  Tensor parts = gradient.reshape({elements});
-  if (padded != elements) {
-    parts = backend_.allocate(Dtype::f32, {padded});
-    backend_.zero(parts);
-    backend_.copy(parts.rows(0, elements), gradient.reshape({elements}));
+  std::vector<Tensor> sums, terms;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    sums.push_back(backend_.allocate(Dtype::f32, kept[i].shape()));
+    const int64_t elements = gradients[i].elements();
+    const int64_t padded = group_->size() * kept[i].elements();
+    terms.push_back(gradients[i].reshape({elements}));
+    if (padded == elements) continue;
+    terms[i] = backend_.allocate(Dtype::f32, {padded});
+    backend_.zero(terms[i]);
+    backend_.copy(terms[i].rows(0, elements), gradients[i].reshape({elements}));
   }
-  const Tensor sum = backend_.allocate(Dtype::f32, kept.shape());
-  group_->reduce_scatter(sum, parts);
-  backend_.add(kept, sum);
+  group_->reduce_scatter(sums, terms);
+  for (size_t i = 0; i < kept.size(); ++i) backend_.add(kept[i], sums[i]);
 }
 
 Tensor WeightParts::embedding(const Weights& kept) const {
@@ -84,10 +96,15 @@ Tensor WeightParts::embedding(const Weights& kept) const {
 
 Layer WeightParts::layer(const Weights& kept, size_t layer) const {
   if (!sharded()) return kept.layers[layer];
-  Layer whole;
+  std::vector<Tensor> shards;
+  std::vector<Shape> shapes;
   for (const auto& [name, field] : layer_fields()) {
-    whole.*field = whole_of(kept.layers[layer].*field, layer_shape(config_, field));
+    shards.push_back(kept.layers[layer].*field);
+    shapes.push_back(layer_shape(config_, field));
   }
+  const std::vector<Tensor> gathered = gather(shards, shapes);
+  Layer whole;
+  for (size_t i = 0; i < gathered.size(); ++i) whole.*(layer_fields()[i].field) = gathered[i];
   return whole;
 }
 
@@ -126,19 +143,22 @@ Head WeightParts::head_gradients(const Weights& kept) const {
 }
 
 void WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradient) const {
-  reduce(kept.embedding, gradient);
+  reduce({&kept.embedding, 1}, {&gradient, 1});
 }
 
 void WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const {
   if (!sharded()) return;
+  std::vector<Tensor> shards, terms;
   for (const auto& [name, field] : layer_fields()) {
-    reduce(kept.layers[layer].*field, gradients.*field);
+    shards.push_back(kept.layers[layer].*field);
+    terms.push_back(gradients.*field);
   }
+  reduce(shards, terms);
 }
 
 void WeightParts::reduce_head(const Weights& kept, const Head& gradients) const {
-  reduce(kept.final_norm, gradients.final_norm);
-  reduce(kept.output, gradients.output);
+  reduce(std::array{kept.final_norm, kept.output},
+         std::array{gradients.final_norm, gradients.output});
 }
 
 std::vector<Shape> WeightParts::shapes() const {

@@ -62,7 +62,11 @@ class WeightParts {
 
  private:
   backend::Tensor gradient_of(const backend::Tensor& kept, const backend::Shape& shape) const;
-  void reduce(const backend::Tensor& kept, const backend::Tensor& gradient) const;
+  /// Gathers kept tensors as one into whole ones of these shapes; sums gradients into kept ones.
+  std::vector<backend::Tensor> gather(std::span<const backend::Tensor> kept,
+                                      std::span<const backend::Shape> shapes) const;
+  void reduce(std::span<const backend::Tensor> kept,
+              std::span<const backend::Tensor> gradients) const;
   int64_t part_of(int64_t elements) const;
 
   backend::Backend& backend_;

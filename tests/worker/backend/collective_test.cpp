@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <csignal>
 #include <latch>
 
@@ -58,11 +59,23 @@ TEST_P(GroupOf, GathersPartsInTheOrderOfTheRanks) {
       const Tensor part = uploaded(backend, terms(group.rank(), count));
       const Tensor out = backend.allocate(Dtype::f32, {group.size() * part.elements()});
       group.all_gather(out, part);
+      const std::vector<int32_t> pair = {group.rank(), -group.rank()};
+      const std::array parts{part, ids_of(backend, pair)};
+      const std::array outs{backend.allocate(Dtype::f32, out.shape()),
+                            backend.allocate(Dtype::i32, {2 * group.size()})};
+      group.all_gather(outs, parts);  // both in one message
+      std::vector<int32_t> ids(static_cast<size_t>(2 * group.size()));
+      backend.download(ids.data(), outs[1]);
+      for (int rank = 0; rank < group.size(); ++rank) {
+        EXPECT_EQ(ids[static_cast<size_t>(2 * rank)], rank);
+        EXPECT_EQ(ids[static_cast<size_t>(2 * rank + 1)], -rank);
+      }
       std::vector<float> expected;
       for (int rank = 0; rank < group.size(); ++rank) {
         for (const float value : terms(rank, count)) expected.push_back(value);
       }
       EXPECT_EQ(host(backend, out), expected);
+      EXPECT_EQ(host(backend, outs[0]), expected);
     }
   });
 }
@@ -72,13 +85,18 @@ TEST_P(GroupOf, SumsInTheOrderOfTheRanksToTheBit) {
     const auto size = static_cast<size_t>(group.size());
     const auto self = static_cast<size_t>(group.rank());
     const size_t count = 1001;
+    const std::vector<float> few = sums_in_order(group.size(), 3 * size);
     const std::vector<float> sums = sums_in_order(group.size(), count * size);
     const Tensor x = uploaded(backend, terms(group.rank(), count * size));
     const Tensor part = backend.allocate(Dtype::f32, {static_cast<int64_t>(count)});
     group.reduce_scatter(part, x);
-    const auto begin = sums.begin() + static_cast<std::ptrdiff_t>(self * count);
-    EXPECT_THAT(host(backend, part),
-                ElementsAreArray(begin, begin + static_cast<std::ptrdiff_t>(count)));
+    EXPECT_THAT(host(backend, part), ElementsAreArray(&sums[self * count], count));
+    backend.zero(part);
+    const std::array parts{part, backend.allocate(Dtype::f32, {3})};
+    const std::array xs{x, uploaded(backend, terms(group.rank(), 3 * size))};
+    group.reduce_scatter(parts, xs);  // both in one message
+    EXPECT_THAT(host(backend, parts[0]), ElementsAreArray(&sums[self * count], count));
+    EXPECT_THAT(host(backend, parts[1]), ElementsAreArray(&few[self * 3], 3));
 
     for (const size_t any : {size_t{1}, size_t{3}, size_t{1003}}) {  // parts of unequal lengths
       const Tensor all = uploaded(backend, terms(group.rank(), any));

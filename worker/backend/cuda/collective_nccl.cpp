@@ -50,40 +50,42 @@ class NcclCollective final : public Collective {
 
   void broadcast(const Tensor& x, int root) override {
     require(root >= 0 && root < size(), "broadcast", "the root is no member");
-    run("broadcast", [&] {
-      return ncclBroadcast(x.raw(), x.raw(), x.bytes(), ncclUint8, root, communicator_, stream_);
+    run("broadcast", [&](const auto& add) {
+      add(ncclBroadcast(x.raw(), x.raw(), x.bytes(), ncclUint8, root, communicator_, stream_));
     });
   }
 
-  void all_gather(const Tensor& out, const Tensor& part) override {
-    check_all_gather(out, part, size());
-    run("all_gather", [&] {
-      return ncclAllGather(part.raw(), out.raw(), part.bytes(), ncclUint8, communicator_, stream_);
-    });
-  }
-
-  void reduce_scatter(const Tensor& part, const Tensor& x) override {
-    check_reduce_scatter(part, x, size());
-    const int64_t n = part.elements();
-    const auto count = static_cast<size_t>(n);
-    const Tensor parts = backend_.allocate(Dtype::f32, {size(), n});
-    run("reduce_scatter", [&] {
-      ncclResult_t result = ncclGroupStart();
-      // Within a group nothing starts yet: a call either takes its place in it or is refused.
-      const auto add = [&](ncclResult_t added) {
-        if (added != ncclSuccess && added != ncclInProgress) result = added;
-      };
-      for (int r = 0; r < size(); ++r) {
-        const size_t at = static_cast<size_t>(r) * count;
-        add(ncclSend(x.data<float>() + at, count, ncclFloat, r, communicator_, stream_));
-        add(ncclRecv(parts.data<float>() + at, count, ncclFloat, r, communicator_, stream_));
+  using Collective::all_gather, Collective::reduce_scatter;
+  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) override {
+    check_all_gather(outs, parts, size());
+    run("all_gather", [&](const auto& add) {
+      for (size_t i = 0; i < outs.size(); ++i) {
+        add(ncclAllGather(parts[i].raw(), outs[i].raw(), parts[i].bytes(), ncclUint8, communicator_,
+                          stream_));
       }
-      const ncclResult_t ended = ncclGroupEnd();
-      return result == ncclSuccess ? ended : result;
     });
-    const Tensor sums = part.reshape({1, n});
-    backend_.copy(sums, parts.rows(0, 1));
-    for (int64_t r = 1; r < size(); ++r) backend_.add(sums, parts.rows(r, 1));
+  }
+
+  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) override {
+    check_reduce_scatter(parts, xs, size());
+    std::vector<Tensor> terms;  // [n, elements] each
+    for (const Tensor& part : parts) {
+      terms.push_back(backend_.allocate(Dtype::f32, {size(), part.elements()}));
+    }
+    run("reduce_scatter", [&](const auto& add) {
+      for (size_t i = 0; i < xs.size(); ++i) {
+        const auto count = static_cast<size_t>(parts[i].elements());
+        for (int r = 0; r < size(); ++r) {
+          const size_t at = static_cast<size_t>(r) * count;
+          add(ncclSend(xs[i].data<float>() + at, count, ncclFloat, r, communicator_, stream_));
+          add(ncclRecv(terms[i].data<float>() + at, count, ncclFloat, r, communicator_, stream_));
+        }
+      }
+    });
+    for (size_t i = 0; i < parts.size(); ++i) {
+      backend_.copy(parts[i], terms[i].rows(0, 1));
+      for (int64_t r = 1; r < size(); ++r) backend_.add(parts[i], terms[i].rows(r, 1));
+    }
   }
 
   void all_reduce(const Tensor& x) override {
@@ -133,13 +135,19 @@ class NcclCollective final : public Collective {
     if (result != ncclSuccess) lose(what, ncclGetErrorString(result));
   }
 
-  /// `start` after the backend's work, and waits for its end. The wait spins: an operation takes
-  /// microseconds, a sleep would take longer.
-  template <typename Start>
-  void run(const char* what, Start&& start) {
+  /// What `fill` adds, as one, after the backend's work; waits for its end. The wait spins: an
+  /// operation takes microseconds, a sleep would take longer.
+  template <typename Fill>
+  void run(const char* what, Fill&& fill) {
     if (communicator_ == nullptr) throw LostMember(std::string(what) + ": the group has ended");
     backend_.synchronize();
-    begun(what, start());
+    ncclResult_t result = ncclGroupStart();
+    // Within a group nothing starts yet: a call either takes its place in it or is refused.
+    fill([&](ncclResult_t added) {
+      if (added != ncclSuccess && added != ncclInProgress) result = added;
+    });
+    const ncclResult_t ended = ncclGroupEnd();
+    begun(what, result == ncclSuccess ? ended : result);
     const auto deadline = Clock::now() + group_.timeout;
     for (;;) {
       const cudaError_t done = cudaStreamQuery(stream_);
