@@ -30,7 +30,9 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     throw std::invalid_argument("Model::accumulate_gradients: as many targets as ids");
   }
   check_ids(targets, "target");
-  Pass pass = make_pass(ids, batch, 0);
+  Pass pass = make_scoring_pass(ids, batch);
+  std::vector<int32_t> own_targets;
+  if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
 
   Tensor residual = embed(pass);
@@ -151,14 +153,17 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
   const Tensor d_value = backend_.allocate(type_, a.value.shape());
-  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.attention_backward(d_query, d_key, d_value, d_attended.reshape(a.query.shape()), a.query,
-                              a.key, a.value, a.attended, a.lse,
-                              {pass.batch, pass.tokens, pass.tokens, config_.heads,
-                               config_.kv_heads, config_.head_dim, scale});
+  if (pass.split) {
+    attend_split_backward(*pass.split, a, d_attended.reshape(a.query.shape()), d_query, d_key,
+                          d_value);
+  } else {
+    backend_.attention_backward(d_query, d_key, d_value, d_attended.reshape(a.query.shape()),
+                                a.query, a.key, a.value, a.attended, a.lse,
+                                attention_shape(pass.batch, pass.tokens, pass.tokens));
+  }
   // q, k = rope(products of n)
-  backend_.rope_backward(d_query, d_query, pass.rope.query, 0, pass.tokens);
-  backend_.rope_backward(d_key, d_key, pass.rope.key, 0, pass.tokens);
+  rotate_backward(d_query, pass.rope.query, pass);
+  rotate_backward(d_key, pass.rope.key, pass);
   const Tensor d_normed = new_rows(rows, config_.width);
   const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
                            const Tensor& d_weight, bool accumulate) {

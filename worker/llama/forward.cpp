@@ -99,6 +99,44 @@ Model::Pass Model::make_pass(std::span<const int32_t> ids, int64_t batch, int64_
   return pass;
 }
 
+void Model::split_sequences(backend::Collective* group) {
+  sequence_group_ = group != nullptr && group->size() > 1 ? group : nullptr;
+}
+
+/// Of whole sequences, or of this rank's part of one.
+Model::Pass Model::make_scoring_pass(std::span<const int32_t> ids, int64_t batch) {
+  if (sequence_group_ == nullptr) return make_pass(ids, batch, 0);
+  if (batch != 1) throw std::invalid_argument("Model: only one sequence at a time can be split");
+  const SequenceSplit split(backend_, *sequence_group_, static_cast<int64_t>(ids.size()));
+  Pass pass = make_pass(split.own(ids, 0), 1, split.tokens());
+  pass.rope = rope_cache_.tables(backend_, *positions_, split.padded(), split.tokens());
+  pass.split.emplace(split);
+  return pass;
+}
+
+/// Each row of x by its token's position.
+void Model::rotate(const Tensor& x, const backend::RopeTensors& table, const Pass& pass) {
+  if (!pass.split) return backend_.rope(x, x, table, pass.past(), pass.tokens);
+  for (const auto& [row, position, tokens] : pass.split->chunks()) {
+    const Tensor rows = x.rows(row, tokens);
+    backend_.rope(rows, rows, table, position, tokens);
+  }
+}
+
+void Model::rotate_backward(const Tensor& d_x, const backend::RopeTensors& table,
+                            const Pass& pass) {
+  if (!pass.split) return backend_.rope_backward(d_x, d_x, table, 0, pass.tokens);
+  for (const auto& [row, position, tokens] : pass.split->chunks()) {
+    const Tensor rows = d_x.rows(row, tokens);
+    backend_.rope_backward(rows, rows, table, position, tokens);
+  }
+}
+
+backend::AttentionShape Model::attention_shape(int64_t batch, int64_t queries, int64_t keys) const {
+  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
+  return {batch, queries, keys, config_.heads, config_.kv_heads, config_.head_dim, scale};
+}
+
 Tensor Model::embed(const Pass& pass) {
   const Tensor residual = new_rows(pass.rows(), config_.width);
   backend_.embedding(residual, parts_.embedding(weights_), pass.ids);
@@ -117,7 +155,7 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   a.query = new_rows(rows, config_.heads * config_.head_dim);
   backend_.product(a.query, a.normed, w.query, false);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
-  backend_.rope(a.query, a.query, pass.rope.query, pass.past(), pass.tokens);
+  rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
@@ -144,17 +182,16 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
     key = backend_.allocate(type_, {keys, config_.kv_heads, config_.head_dim});
     backend_.rope(key, pass.cache->keys[layer].rows(0, keys), pass.rope.key, 0, keys);
   } else {
-    backend_.rope(a.key, a.key, pass.rope.key, past, pass.tokens);
+    rotate(a.key, pass.rope.key, pass);
     if (pass.cache) key = pass.cache->keys[layer].rows(0, keys);
   }
   if (pass.cache) value = pass.cache->values[layer].rows(0, keys);
 
   a.attended = backend_.allocate(type_, a.query.shape());
+  if (pass.split) return attend_split(*pass.split, a);
   a.lse = new_f32({pass.batch, config_.heads, pass.tokens});
-  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.attention(
-      a.attended, a.lse, a.query, key, value,
-      {pass.batch, pass.tokens, keys, config_.heads, config_.kv_heads, config_.head_dim, scale});
+  backend_.attention(a.attended, a.lse, a.query, key, value,
+                     attention_shape(pass.batch, pass.tokens, keys));
 }
 
 /// residual + down · swiglu; in place unless the pass keeps its activations.
@@ -219,9 +256,14 @@ std::vector<float> Model::token_losses(std::span<const int32_t> ids,
     throw std::invalid_argument("Model::token_losses: as many targets as ids");
   }
   check_ids(targets, "target");
-  const Pass pass = make_pass(ids, batch, 0);
+  const Pass pass = make_scoring_pass(ids, batch);
   const Tensor residual = infer_layers(pass);
+  if (!pass.split) return score(residual, targets);
+  return pass.split->whole(score(residual, pass.split->own(targets, -1)));
+}
 
+/// The loss of each row's target; 0 where there is none.
+std::vector<float> Model::score(const Tensor& residual, std::span<const int32_t> targets) {
   // Only rows that have a target get logits.
   std::vector<int32_t> scored;
   for (size_t row = 0; row < targets.size(); ++row) {
