@@ -65,7 +65,8 @@ struct GlooGroup {
 };
 
 /// Members on CPUs, over TCP (Gloo). Tensors lie in the host's memory. Meets the other members.
-/// Errors: LostMember when they don't all come in time.
+/// From then on the process ignores SIGPIPE, unless it handles it. Errors: LostMember when they
+/// don't all come in time.
 std::unique_ptr<Collective> make_gloo_collective(const GlooGroup& group);
 
 struct NcclGroup {

@@ -7,6 +7,7 @@
 #include <gloo/transport/unbound_buffer.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <vector>
 
@@ -23,9 +24,20 @@ struct Piece {
   size_t bytes = 0;
 };
 
+/// Gloo writes to a dead member's socket as to any other: that must be an error of the write and
+/// not the end of this process. A handler that the program has set stays.
+void ignore_broken_pipes() {
+  struct sigaction action = {};
+  if (::sigaction(SIGPIPE, nullptr, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+      action.sa_handler == SIG_DFL) {
+    static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+  }
+}
+
 class GlooCollective final : public Collective {
  public:
   explicit GlooCollective(const GlooGroup& group) : group_(group) {
+    ignore_broken_pipes();
     during("meeting", [&] {
       gloo::transport::tcp::attr place;
       place.hostname = group.address;

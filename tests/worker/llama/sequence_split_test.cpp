@@ -87,6 +87,22 @@ TEST_P(SplitOver, ScoresEveryTokenOnEveryRank) {
   }
 }
 
+// Each rank's part of a key's gradient is rounded to bf16 before the sum: two roundings more a
+// block than one rank has.
+TEST_P(SplitOver, HasOnesGradientsInBf16) {
+  const auto whole = backend::make_cpu_backend(1);
+  Member alone(*whole, nullptr, "grouped_tied", Dtype::bf16);
+  const Training want = train(alone, nullptr, 1);
+  backend::as_group(GetParam(), [&](Backend& backend, Collective& group) {
+    Member member(backend, &group, "grouped_tied", Dtype::bf16);
+    member.model.split_sequences(&group);
+    const Training got = train(member, &group, 1);
+    const double bound = 2 * static_cast<double>(member.config.layers) * 0x1p-8;
+    EXPECT_LE(relative_difference(got.gradients, want.gradients), bound);
+    EXPECT_NEAR(got.losses[0], want.losses[0], bound * want.losses[0]);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, SplitOver, testing::Values(1, 2, 4),
                          [](const auto& size) { return std::to_string(size.param); });
 
