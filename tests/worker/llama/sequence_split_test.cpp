@@ -17,7 +17,7 @@ using backend::Dtype;
 constexpr int64_t kTokens = 101;  // the last chunk is padded
 constexpr double kRows = kTokens;
 
-const std::pair<const char*, double> schemes[] = {{"none", 1}, {"yarn", 4}, {"dynamic-ntk", 4}};
+const std::pair<const char*, double> schemes[] = {{"yarn", 4}, {"dynamic-ntk", 4}};
 
 void use(Member& member, const std::pair<const char*, double>& scheme) {
   member.model.use_positions(

@@ -14,7 +14,7 @@ using backend::Backend;
 using backend::Collective;
 using backend::Dtype;
 
-constexpr int64_t kChunks = 5, kTokens = 36;  // no multiples of the ranks
+constexpr int64_t kChunks = 3, kTokens = 36;  // no multiple of the ranks
 constexpr double kRows = kChunks * kTokens;
 
 /// One step: each rank takes every size-th chunk of the batch, a masked one where there is none.
@@ -63,12 +63,12 @@ Training train_alone(const std::string& shape, Dtype type, int64_t steps) {
 class Ranks : public testing::TestWithParam<int> {};
 
 TEST_P(Ranks, TrainAsOneDoes) {
-  for (const char* shape : shapes) {
-    const Training want = train_alone(shape, Dtype::f32, 4);
+  for (const char* shape : {"grouped_tied", "head_96"}) {
+    const Training want = train_alone(shape, Dtype::f32, 3);
     backend::as_group(GetParam(), [&](Backend& backend, Collective& group) {
       Member member(backend, &group, shape);
       const std::string what = std::string(shape) + ", rank " + std::to_string(group.rank());
-      expect_same_training(train(member, &group, 4), want, kRows, what);
+      expect_same_training(train(member, &group, 3), want, kRows, what);
     });
   }
 }
