@@ -58,11 +58,13 @@ Weights zeros_like(backend::Backend& backend, const Weights& weights);
 /// Writes a Hugging Face directory: model.safetensors in `type` (shards of at most 5 GB with an
 /// index above that), config.json with rope keys of both eras for (scheme, scale), and the
 /// tokenizer files of `tokenizer_source`. Written beside and renamed: a crash leaves either nothing
-/// or the whole. Errors: user error when the scheme can't be expressed.
+/// or the whole. In a group (`parts`) all ranks call it: rank 0 writes, a tensor at a time,
+/// and the others return when it has. Errors: user error when the scheme can't be expressed.
 void save_checkpoint(backend::Backend& backend, const std::filesystem::path& directory,
                      const Weights& weights, const Config& config, backend::Dtype type,
                      const std::string& scheme, double scale,
-                     const std::filesystem::path& tokenizer_source);
+                     const std::filesystem::path& tokenizer_source,
+                     const WeightParts* parts = nullptr);
 
 /// SHA-256 over the names and bytes of config, tokenizer and weight files of a model directory.
 std::string model_digest(const std::filesystem::path& directory);

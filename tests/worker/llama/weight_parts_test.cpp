@@ -128,6 +128,27 @@ TEST_P(Ranks, SaveAStateForAnyNumberOfRanks) {
   EXPECT_EQ(read_bytes(folder / "again.safetensors"), read_bytes(state));
 }
 
+TEST_P(Ranks, WriteTheCheckpointOfOne) {
+  TemporaryFolder folder;
+  for (const char* shape : {"grouped_tied", "head_96"}) {
+    TestModel alone(shape, Dtype::bf16);
+    save_checkpoint(*alone.backend, folder / "one", alone.model->weights(), alone.config,
+                    Dtype::f32, "none", 1, "");
+    backend::as_group(GetParam(), [&](Backend& backend, Collective& group) {
+      Member member(backend, &group, shape, Dtype::bf16);
+      save_checkpoint(backend, folder / "group", member.model.weights(), member.config, Dtype::f32,
+                      "none", 1, "", &member.parts);
+      EXPECT_TRUE(std::filesystem::exists(folder / "group" / "config.json"));
+    });
+    for (const char* file : {"config.json", "model.safetensors"}) {
+      EXPECT_EQ(read_bytes(folder.path() / "group" / file),
+                read_bytes(folder.path() / "one" / file))
+          << file;
+    }
+    std::filesystem::remove_all(folder / "group");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, Ranks, testing::Values(1, 2, 4),
                          [](const auto& size) { return std::to_string(size.param); });
 
