@@ -22,6 +22,7 @@ OUTSIDE_HEADERS = {
     r"mpi\.h|mpi/.*": ["coordinator/protocol"],
     r"hdf5(_hl)?\.h|H5.*\.h|hdf5/.*": ["storage"],
     r"(cuda|cublas|cudnn|nccl|nvrtc|cooperative_groups|cub/).*": ["worker/backend/cuda", "emulation"],
+    r"gloo/.*": ["worker/backend/collective_gloo.cpp"],
     r"boost/context.*": ["emulation"],
     r"boost/program_options.*": ["commands", "ropesweep.cpp", "benchmarks"],
 }

@@ -13,8 +13,9 @@ struct Model::Pass {
   int64_t tokens = 0;   ///< T
   backend::Tensor ids;  ///< i32 [R]
   RopeCache::Tables rope;
-  bool keep = false;         ///< activations stay for a backward pass
-  KvCache* cache = nullptr;  ///< decoding: keys and values go here; B = 1
+  bool keep = false;                   ///< activations stay for a backward pass
+  KvCache* cache = nullptr;            ///< decoding: keys and values go here; B = 1
+  std::optional<SequenceSplit> split;  ///< the pass's tokens are a part of a sequence; B = 1
 
   int64_t rows() const { return batch * tokens; }
   int64_t past() const { return cache == nullptr ? 0 : cache->length; }
@@ -26,7 +27,7 @@ struct Model::AttentionActivations {
   backend::Tensor normed;             ///< [R, D]
   backend::Tensor query, key, value;  ///< [R, H, K], [R, G, K] rotated, [R, G, K]
   backend::Tensor attended;           ///< [R, H, K] softmax(q kᵀ) v
-  backend::Tensor lse;                ///< [B, H, T] f32
+  backend::Tensor lse;                ///< [B, H, T] f32; of a split sequence [2, H, T/2]
 };
 
 struct Model::MlpActivations {

@@ -31,29 +31,32 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     throw std::invalid_argument("Model::accumulate_gradients: as many targets as ids");
   }
   check_ids(targets, "target");
-  Pass pass = make_pass(ids, batch, 0);
+  Pass pass = make_scoring_pass(ids, batch);
+  std::vector<int32_t> own_targets;
+  if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
 
   Tensor residual = embed(pass);
   for (size_t layer = 0; layer < kept.size(); ++layer) {
+    const Layer w = parts_.layer(weights_, layer);
     if (recompute == Recompute::none) {
       pass.keep = true;
-      residual = attention_block(layer, pass, residual, kept[layer].attention);
-      residual = mlp_block(layer, pass, residual, kept[layer].mlp);
+      residual = attention_block(w, layer, pass, residual, kept[layer].attention);
+      residual = mlp_block(w, pass, residual, kept[layer].mlp);
     } else {
       kept[layer].input = residual;
       residual = new_rows(pass.rows(), config_.width);
       backend_.copy(residual, kept[layer].input);
       {
         AttentionActivations attention;
-        attention_block(layer, pass, residual, attention);
+        attention_block(w, layer, pass, residual, attention);
         if (recompute == Recompute::all_but_attention) {
           kept[layer].attention.attended = attention.attended;
           kept[layer].attention.lse = attention.lse;
         }
       }
       MlpActivations mlp;
-      mlp_block(layer, pass, residual, mlp);
+      mlp_block(w, pass, residual, mlp);
     }
   }
 
@@ -63,16 +66,20 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   pass.keep = true;
   for (size_t layer = kept.size(); layer-- > 0;) {
     LayerActivations& a = kept[layer];
+    const Layer w = parts_.layer(weights_, layer), d_w = parts_.layer_gradients(gradients, layer);
     if (recompute != Recompute::none) {
-      const Tensor middle = attention_block(layer, pass, a.input, a.attention);
-      mlp_block(layer, pass, middle, a.mlp);
+      const Tensor middle = attention_block(w, layer, pass, a.input, a.attention);
+      mlp_block(w, pass, middle, a.mlp);
     }
-    mlp_backward(layer, d_residual, a.mlp, gradients.layers[layer]);
+    mlp_backward(w, d_residual, a.mlp, d_w);
     a.mlp = {};
-    attention_backward(layer, pass, d_residual, a.attention, gradients.layers[layer]);
+    attention_backward(w, pass, d_residual, a.attention, d_w);
     a = {};
+    parts_.reduce_layer(gradients, layer, d_w);
   }
-  backend_.embedding_backward(gradients.embedding, d_residual, pass.ids);
+  const Tensor d_embedding = parts_.embedding_gradient(gradients);
+  backend_.embedding_backward(d_embedding, d_residual, pass.ids);
+  parts_.reduce_embedding(gradients, d_embedding);
   return loss;
 }
 
@@ -82,6 +89,7 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
                             std::span<const int32_t> targets, double loss_scale,
                             const Weights& gradients, const Tensor& d_residual) {
   backend_.zero(d_residual);
+  const Head head = parts_.head(weights_), d_head = parts_.head_gradients(gradients);
   const int64_t most = head_rows(training_logits_bytes);
   // All rows' losses, so that the device is waited for once.
   const Tensor losses = new_f32({pass.rows()});
@@ -95,27 +103,27 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
     }
     const Tensor input = residual.rows(first, rows), target_ids = upload_ids(chunk_targets);
     const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
-    backend_.rms_norm(normed, rstd, input, Tensor(), weights_.final_norm, config_.norm_epsilon);
+    backend_.rms_norm(normed, rstd, input, Tensor(), head.final_norm, config_.norm_epsilon);
     const Tensor logits = new_f32({rows, config_.vocabulary});
-    backend_.product(logits, normed, weights_.output, false);
+    backend_.product(logits, normed, head.output, false);
 
     backend_.cross_entropy(losses.rows(first, rows), logits, target_ids);
     const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
     backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
-    backend_.product_backward_weight(gradients.output, d_logits, normed);
+    backend_.product_backward_weight(d_head.output, d_logits, normed);
     const Tensor d_normed = new_rows(rows, config_.width);
-    backend_.product_backward_input(d_normed, d_logits, weights_.output, false);
-    backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
-                               rstd, weights_.final_norm);
+    backend_.product_backward_input(d_normed, d_logits, head.output, false);
+    backend_.rms_norm_backward(d_residual.rows(first, rows), d_head.final_norm, d_normed, input,
+                               rstd, head.final_norm);
   }
+  parts_.reduce_head(gradients, d_head);
   std::vector<float> nll(static_cast<size_t>(pass.rows()));
   backend_.download(nll.data(), losses);
   return std::accumulate(nll.begin(), nll.end(), 0.0);
 }
 
-void Model::mlp_backward(size_t layer, const Tensor& d_residual, MlpActivations& a,
+void Model::mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivations& a,
                          const Layer& gradients) {
-  const Layer& w = weights_.layers[layer];
   const int64_t rows = d_residual.dim(0);
   // x += down · hidden
   backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
@@ -135,9 +143,8 @@ void Model::mlp_backward(size_t layer, const Tensor& d_residual, MlpActivations&
                              w.mlp_norm);
 }
 
-void Model::attention_backward(size_t layer, const Pass& pass, const Tensor& d_residual,
+void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d_residual,
                                AttentionActivations& a, const Layer& gradients) {
-  const Layer& w = weights_.layers[layer];
   const int64_t rows = pass.rows();
   const int64_t query_width = config_.heads * config_.head_dim;
   const int64_t key_width = config_.kv_heads * config_.head_dim;
@@ -150,14 +157,17 @@ void Model::attention_backward(size_t layer, const Pass& pass, const Tensor& d_r
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
   const Tensor d_value = backend_.allocate(type_, a.value.shape());
-  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.attention_backward(d_query, d_key, d_value, d_attended.reshape(a.query.shape()), a.query,
-                              a.key, a.value, a.attended, a.lse,
-                              {pass.batch, pass.tokens, pass.tokens, config_.heads,
-                               config_.kv_heads, config_.head_dim, scale});
+  if (pass.split) {
+    attend_split_backward(*pass.split, a, d_attended.reshape(a.query.shape()), d_query, d_key,
+                          d_value);
+  } else {
+    backend_.attention_backward(d_query, d_key, d_value, d_attended.reshape(a.query.shape()),
+                                a.query, a.key, a.value, a.attended, a.lse,
+                                attention_shape(pass.batch, pass.tokens, pass.tokens));
+  }
   // q, k = rope(products of n)
-  backend_.rope_backward(d_query, d_query, pass.rope.query, 0, pass.tokens);
-  backend_.rope_backward(d_key, d_key, pass.rope.key, 0, pass.tokens);
+  rotate_backward(d_query, pass.rope.query, pass);
+  rotate_backward(d_key, pass.rope.key, pass);
   const Tensor d_normed = new_rows(rows, config_.width);
   const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
                            const Tensor& d_weight, bool accumulate) {

@@ -37,16 +37,19 @@ struct NamedTensor {
 /// Every weight once (a tied output is not listed), in a fixed order.
 std::vector<NamedTensor> named_tensors(const Weights& weights);
 
+class WeightParts;
+
 /// Loads all weights of DIR (model.safetensors, or the index and its shards), converting f32, bf16
 /// and f16 to `type`. Errors: user error naming file and tensor when one is missing, misshapen,
-/// truncated, of an unknown type, or when an index points outside the directory.
+/// truncated, of an unknown type, or when an index points outside the directory. In a group each
+/// tensor is loaded whole, and what this rank keeps of it stays.
 Weights load_weights(backend::Backend& backend, const std::filesystem::path& directory,
-                     const Config& config, backend::Dtype type);
+                     const Config& config, backend::Dtype type, const WeightParts* parts = nullptr);
 
 /// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1. Each
-/// tensor depends on (seed, its name) only.
+/// tensor depends on (seed, its name) only. In a group each rank keeps its part.
 Weights init_weights(backend::Backend& backend, const Config& config, backend::Dtype type,
-                     uint64_t seed);
+                     uint64_t seed, const WeightParts* parts = nullptr);
 
 /// All-zero f32 tensors of the same shapes (gradients, moments); a tied output shares its
 /// embedding's.
@@ -55,11 +58,13 @@ Weights zeros_like(backend::Backend& backend, const Weights& weights);
 /// Writes a Hugging Face directory: model.safetensors in `type` (shards of at most 5 GB with an
 /// index above that), config.json with rope keys of both eras for (scheme, scale), and the
 /// tokenizer files of `tokenizer_source`. Written beside and renamed: a crash leaves either nothing
-/// or the whole. Errors: user error when the scheme can't be expressed.
+/// or the whole. In a group (`parts`) all ranks call it: rank 0 writes, a tensor at a time,
+/// and the others return when it has. Errors: user error when the scheme can't be expressed.
 void save_checkpoint(backend::Backend& backend, const std::filesystem::path& directory,
                      const Weights& weights, const Config& config, backend::Dtype type,
                      const std::string& scheme, double scale,
-                     const std::filesystem::path& tokenizer_source);
+                     const std::filesystem::path& tokenizer_source,
+                     const WeightParts* parts = nullptr);
 
 /// SHA-256 over the names and bytes of config, tokenizer and weight files of a model directory.
 std::string model_digest(const std::filesystem::path& directory);

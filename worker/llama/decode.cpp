@@ -34,7 +34,7 @@ backend::Tensor Model::last_logits(KvCache& cache, std::span<const int32_t> ids)
     residual = infer_layers(pass);
     cache.length += rows;
   }
-  return output_logits(residual.rows(residual.dim(0) - 1, 1));
+  return output_logits(parts_.head(weights_), residual.rows(residual.dim(0) - 1, 1));
 }
 
 std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {

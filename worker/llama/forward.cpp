@@ -43,8 +43,11 @@ Tensor copied(Backend& backend, const Tensor& x) {
 
 }  // namespace
 
-Model::Model(Backend& backend, Config config, Weights weights)
-    : backend_(backend), config_(std::move(config)), weights_(std::move(weights)) {
+Model::Model(Backend& backend, Config config, Weights weights, backend::Collective* group)
+    : backend_(backend),
+      config_(std::move(config)),
+      weights_(std::move(weights)),
+      parts_(backend_, config_, group) {
   type_ = weights_.embedding.dtype();
   use_positions(make_position_encoding(config_.own_scheme, config_.own_scale, config_.rotary));
 }
@@ -96,16 +99,53 @@ Model::Pass Model::make_pass(std::span<const int32_t> ids, int64_t batch, int64_
   return pass;
 }
 
+void Model::split_sequences(backend::Collective* group) {
+  sequence_group_ = group != nullptr && group->size() > 1 ? group : nullptr;
+}
+
+/// Of whole sequences, or of this rank's part of one.
+Model::Pass Model::make_scoring_pass(std::span<const int32_t> ids, int64_t batch) {
+  if (sequence_group_ == nullptr) return make_pass(ids, batch, 0);
+  if (batch != 1) throw std::invalid_argument("Model: only one sequence at a time can be split");
+  const SequenceSplit split(backend_, *sequence_group_, static_cast<int64_t>(ids.size()));
+  Pass pass = make_pass(split.own(ids, 0), 1, split.tokens());
+  pass.rope = rope_cache_.tables(backend_, *positions_, split.padded(), split.tokens());
+  pass.split.emplace(split);
+  return pass;
+}
+
+/// Each row of x by its token's position.
+void Model::rotate(const Tensor& x, const backend::RopeTensors& table, const Pass& pass) {
+  if (!pass.split) return backend_.rope(x, x, table, pass.past(), pass.tokens);
+  for (const auto& [row, position, tokens] : pass.split->chunks()) {
+    const Tensor rows = x.rows(row, tokens);
+    backend_.rope(rows, rows, table, position, tokens);
+  }
+}
+
+void Model::rotate_backward(const Tensor& d_x, const backend::RopeTensors& table,
+                            const Pass& pass) {
+  if (!pass.split) return backend_.rope_backward(d_x, d_x, table, 0, pass.tokens);
+  for (const auto& [row, position, tokens] : pass.split->chunks()) {
+    const Tensor rows = d_x.rows(row, tokens);
+    backend_.rope_backward(rows, rows, table, position, tokens);
+  }
+}
+
+backend::AttentionShape Model::attention_shape(int64_t batch, int64_t queries, int64_t keys) const {
+  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
+  return {batch, queries, keys, config_.heads, config_.kv_heads, config_.head_dim, scale};
+}
+
 Tensor Model::embed(const Pass& pass) {
   const Tensor residual = new_rows(pass.rows(), config_.width);
-  backend_.embedding(residual, weights_.embedding, pass.ids);
+  backend_.embedding(residual, parts_.embedding(weights_), pass.ids);
   return residual;
 }
 
 /// residual + o · attention; in place unless the pass keeps its activations.
-Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& residual,
-                              AttentionActivations& a) {
-  const Layer& w = weights_.layers[layer];
+Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
+                              const Tensor& residual, AttentionActivations& a) {
   const int64_t rows = pass.rows();
   a.residual = residual;
   a.normed = new_rows(rows, config_.width);
@@ -115,8 +155,8 @@ Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& resi
   a.query = new_rows(rows, config_.heads * config_.head_dim);
   backend_.product(a.query, a.normed, w.query, false);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
-  backend_.rope(a.query, a.query, pass.rope.query, pass.past(), pass.tokens);
-  attend(layer, pass, a);
+  rotate(a.query, pass.rope.query, pass);
+  attend(w, layer, pass, a);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
   backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
@@ -126,8 +166,7 @@ Tensor Model::attention_block(size_t layer, const Pass& pass, const Tensor& resi
 
 /// Keys and values of the pass's rows, in the cache when there is one, and the attention over them
 /// unless `a` has its result.
-void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
-  const Layer& w = weights_.layers[layer];
+void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a) {
   const int64_t rows = pass.rows(), past = pass.past(), keys = past + pass.tokens;
   const Shape of_heads = {rows, config_.kv_heads, config_.head_dim};
   const Shape of_product = {rows, config_.kv_heads * config_.head_dim};
@@ -144,23 +183,22 @@ void Model::attend(size_t layer, const Pass& pass, AttentionActivations& a) {
     key = backend_.allocate(type_, {keys, config_.kv_heads, config_.head_dim});
     backend_.rope(key, pass.cache->keys[layer].rows(0, keys), pass.rope.key, 0, keys);
   } else {
-    backend_.rope(a.key, a.key, pass.rope.key, past, pass.tokens);
+    rotate(a.key, pass.rope.key, pass);
     if (pass.cache) key = pass.cache->keys[layer].rows(0, keys);
   }
   if (pass.cache) value = pass.cache->values[layer].rows(0, keys);
 
   if (!a.attended.empty()) return;  // kept from the first time
   a.attended = backend_.allocate(type_, a.query.shape());
+  if (pass.split) return attend_split(*pass.split, a);
   a.lse = new_f32({pass.batch, config_.heads, pass.tokens});
-  const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.attention(
-      a.attended, a.lse, a.query, key, value,
-      {pass.batch, pass.tokens, keys, config_.heads, config_.kv_heads, config_.head_dim, scale});
+  backend_.attention(a.attended, a.lse, a.query, key, value,
+                     attention_shape(pass.batch, pass.tokens, keys));
 }
 
 /// residual + down · swiglu; in place unless the pass keeps its activations.
-Tensor Model::mlp_block(size_t layer, const Pass& pass, const Tensor& residual, MlpActivations& a) {
-  const Layer& w = weights_.layers[layer];
+Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual,
+                        MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.residual = residual;
   a.normed = new_rows(rows, config_.width);
@@ -183,27 +221,28 @@ Tensor Model::mlp_block(size_t layer, const Pass& pass, const Tensor& residual, 
 Tensor Model::infer_layers(const Pass& pass) {
   const Tensor residual = embed(pass);
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    const Layer w = parts_.layer(weights_, layer);
     {
       AttentionActivations a;
-      attention_block(layer, pass, residual, a);
+      attention_block(w, layer, pass, residual, a);
     }
     for (int64_t first = 0, count = 0; first < pass.rows(); first += count) {
       const int64_t left = pass.rows() - first;
       count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      mlp_block(layer, pass, residual.rows(first, count), a);
+      mlp_block(w, pass, residual.rows(first, count), a);
     }
   }
   return residual;
 }
 
 /// The final norm and the output product: f32 [rows, V].
-Tensor Model::output_logits(const Tensor& residual) {
+Tensor Model::output_logits(const Head& head, const Tensor& residual) {
   const int64_t rows = residual.dim(0);
   const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
-  backend_.rms_norm(normed, rstd, residual, Tensor(), weights_.final_norm, config_.norm_epsilon);
+  backend_.rms_norm(normed, rstd, residual, Tensor(), head.final_norm, config_.norm_epsilon);
   const Tensor logits = new_f32({rows, config_.vocabulary});
-  backend_.product(logits, normed, weights_.output, false);
+  backend_.product(logits, normed, head.output, false);
   return logits;
 }
 
@@ -219,25 +258,31 @@ std::vector<float> Model::token_losses(std::span<const int32_t> ids,
     throw std::invalid_argument("Model::token_losses: as many targets as ids");
   }
   check_ids(targets, "target");
-  const Pass pass = make_pass(ids, batch, 0);
+  const Pass pass = make_scoring_pass(ids, batch);
   const Tensor residual = infer_layers(pass);
+  if (!pass.split) return score(residual, targets);
+  return pass.split->whole(score(residual, pass.split->own(targets, -1)));
+}
 
+/// The loss of each row's target; 0 where there is none.
+std::vector<float> Model::score(const Tensor& residual, std::span<const int32_t> targets) {
   // Only rows that have a target get logits.
   std::vector<int32_t> scored;
   for (size_t row = 0; row < targets.size(); ++row) {
     if (targets[row] >= 0) scored.push_back(static_cast<int32_t>(row));
   }
   std::vector<float> losses(targets.size(), 0.0F);
+  const Head head = parts_.head(weights_);
   const auto most = static_cast<size_t>(head_rows(loss_logits_bytes));
   for (size_t first = 0; first < scored.size(); first += most) {
     const auto rows = std::span(scored).subspan(first, std::min(most, scored.size() - first));
-    score_rows(residual, rows, targets, losses);
+    score_rows(head, residual, rows, targets, losses);
   }
   return losses;
 }
 
 /// losses[row] for some rows of a pass; `targets` and `losses` are those of all rows.
-void Model::score_rows(const Tensor& residual, std::span<const int32_t> rows,
+void Model::score_rows(const Head& head, const Tensor& residual, std::span<const int32_t> rows,
                        std::span<const int32_t> targets, std::span<float> losses) {
   std::vector<int32_t> gathered(rows.begin(), rows.end()), chunk_targets;
   for (const int32_t row : rows) chunk_targets.push_back(targets[static_cast<size_t>(row)]);
@@ -254,14 +299,15 @@ void Model::score_rows(const Tensor& residual, std::span<const int32_t> rows,
     backend_.embedding(chunk, residual, upload_ids(gathered));
   }
   const Tensor nll = new_f32({count});
-  backend_.cross_entropy(nll, output_logits(chunk), upload_ids(chunk_targets));
+  backend_.cross_entropy(nll, output_logits(head, chunk), upload_ids(chunk_targets));
   std::vector<float> values(gathered.size());
   backend_.download(values.data(), nll);
   for (size_t i = 0; i < rows.size(); ++i) losses[static_cast<size_t>(rows[i])] = values[i];
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> ids, int64_t batch) {
-  const Tensor result = output_logits(infer_layers(make_pass(ids, batch, 0)));
+  const Tensor residual = infer_layers(make_pass(ids, batch, 0));
+  const Tensor result = output_logits(parts_.head(weights_), residual);
   std::vector<float> values(static_cast<size_t>(result.elements()));
   backend_.download(values.data(), result);
   return values;

@@ -7,6 +7,7 @@
 #include "experiments/error.h"
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/safetensors.h"
+#include "worker/llama/weight_parts.h"
 #include "worker/llama/weight_slots.h"
 
 namespace ropesweep::llama {
@@ -70,17 +71,21 @@ uint64_t stream_of(const std::string& name) {
 }  // namespace
 
 Weights load_weights(Backend& backend, const std::filesystem::path& directory, const Config& config,
-                     Dtype type) {
+                     Dtype type, const WeightParts* parts) {
   const SafetensorsDirectory files(directory);
   Weights weights;
   const std::vector<WeightSlot> slots = weight_slots(weights, config);
-  for (const WeightSlot& slot : slots) *slot.tensor = load_tensor(backend, files, slot, type);
+  for (const WeightSlot& slot : slots) {
+    const Tensor whole = load_tensor(backend, files, slot, type);
+    *slot.tensor = parts == nullptr ? whole : parts->shard_of(whole);
+  }
   share_tied_output(weights, config);
   warn_of_unused(files, slots, directory);
   return weights;
 }
 
-Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_t seed) {
+Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_t seed,
+                     const WeightParts* parts) {
   Weights weights;
   for (const WeightSlot& slot : weight_slots(weights, config)) {
     // Numbers are drawn in f32 and rounded, so that both types start from the same weights.
@@ -100,6 +105,7 @@ Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_
       *slot.tensor = backend.allocate(type, slot.shape);
       backend.copy(*slot.tensor, drawn);
     }
+    if (parts != nullptr) *slot.tensor = parts->shard_of(*slot.tensor);
   }
   share_tied_output(weights, config);
   return weights;

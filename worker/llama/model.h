@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,21 +14,34 @@
 #include "worker/llama/config.h"
 #include "worker/llama/kv_cache.h"
 #include "worker/llama/rope_cache.h"
+#include "worker/llama/sequence_split.h"
+#include "worker/llama/weight_parts.h"
 
 namespace ropesweep::llama {
 
 class Model {
  public:
   /// Takes shared ownership of nothing but `weights`' storages; `backend` must outlive the model.
-  /// The positions are the checkpoint's own until use_positions.
-  Model(backend::Backend& backend, Config config, Weights weights);
+  /// The positions are the checkpoint's own until use_positions. `group`: `weights` are this rank's
+  /// shards (WeightParts); then all ranks make the same calls in the same order, each with its own
+  /// sequences, and gradients are sums over the ranks.
+  Model(backend::Backend& backend, Config config, Weights weights,
+        backend::Collective* group = nullptr);
 
   /// The positions of all that follows. Their head dimension must be the config's.
   void use_positions(std::shared_ptr<const PositionEncoding> positions);
   const PositionEncoding& positions() const { return *positions_; }
 
+  /// From now on token_losses and accumulate_gradients take one sequence (B = 1), the same on all
+  /// ranks of `group`, and each computes its part of the tokens (SequenceSplit): losses are those
+  /// of all tokens, on every rank; Σ nll and the gradients are of the rank's own. Null, or a group
+  /// of 1: each call's tokens are the caller's alone. The weights may be shared among more ranks.
+  void split_sequences(backend::Collective* group);
+
   const Config& config() const { return config_; }
+  /// Whole, or this rank's shards.
   const Weights& weights() const { return weights_; }
+  const WeightParts& parts() const { return parts_; }
   backend::Backend& backend() { return backend_; }
 
   /// Natural-log loss of each target: ids, targets [B·T]; a target < 0 is masked and gives 0.
@@ -35,7 +49,8 @@ class Model {
   std::vector<float> token_losses(std::span<const int32_t> ids, std::span<const int32_t> targets,
                                   int64_t batch);
 
-  /// Forward and backward: adds d(loss_scale · Σ nll)/dw to `gradients` (f32); returns Σ nll.
+  /// Forward and backward: adds d(loss_scale · Σ nll)/dw to `gradients` (f32, kept as the weights
+  /// are); returns Σ nll of the calling rank.
   double accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
                               int64_t batch, double loss_scale, const Weights& gradients,
                               Recompute recompute);
@@ -57,27 +72,39 @@ class Model {
 
   // forward.cpp: what runs in every direction
   Pass make_pass(std::span<const int32_t> ids, int64_t batch, int64_t length);
+  Pass make_scoring_pass(std::span<const int32_t> ids, int64_t batch);
+  void rotate(const backend::Tensor& x, const backend::RopeTensors& table, const Pass& pass);
+  void rotate_backward(const backend::Tensor& d_x, const backend::RopeTensors& table,
+                       const Pass& pass);
+  backend::AttentionShape attention_shape(int64_t batch, int64_t queries, int64_t keys) const;
   backend::Tensor embed(const Pass& pass);
-  backend::Tensor attention_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
-                                  AttentionActivations& a);
-  void attend(size_t layer, const Pass& pass, AttentionActivations& a);
-  backend::Tensor mlp_block(size_t layer, const Pass& pass, const backend::Tensor& residual,
+  backend::Tensor attention_block(const Layer& w, size_t layer, const Pass& pass,
+                                  const backend::Tensor& residual, AttentionActivations& a);
+  void attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a);
+  backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& residual,
                             MlpActivations& a);
   backend::Tensor infer_layers(const Pass& pass);
   backend::Tensor last_logits(KvCache& cache, std::span<const int32_t> ids);
-  void score_rows(const backend::Tensor& residual, std::span<const int32_t> rows,
+  std::vector<float> score(const backend::Tensor& residual, std::span<const int32_t> targets);
+  void score_rows(const Head& head, const backend::Tensor& residual, std::span<const int32_t> rows,
                   std::span<const int32_t> targets, std::span<float> losses);
-  backend::Tensor output_logits(const backend::Tensor& residual);
+  backend::Tensor output_logits(const Head& head, const backend::Tensor& residual);
   int64_t head_rows(int64_t budget) const;
 
   // backward.cpp
   double head_backward(const Pass& pass, const backend::Tensor& residual,
                        std::span<const int32_t> targets, double loss_scale,
                        const Weights& gradients, const backend::Tensor& d_residual);
-  void mlp_backward(size_t layer, const backend::Tensor& d_residual, MlpActivations& a,
+  void mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
                     const Layer& gradients);
-  void attention_backward(size_t layer, const Pass& pass, const backend::Tensor& d_residual,
+  void attention_backward(const Layer& w, const Pass& pass, const backend::Tensor& d_residual,
                           AttentionActivations& a, const Layer& gradients);
+
+  // sequence_split.cpp
+  void attend_split(const SequenceSplit& split, AttentionActivations& a);
+  void attend_split_backward(const SequenceSplit& split, const AttentionActivations& a,
+                             const backend::Tensor& d_attended, const backend::Tensor& d_query,
+                             const backend::Tensor& d_key, const backend::Tensor& d_value);
 
   backend::Tensor new_rows(int64_t rows, int64_t columns);  // of the model's type
   backend::Tensor new_f32(backend::Shape shape);
@@ -87,6 +114,8 @@ class Model {
   backend::Backend& backend_;
   Config config_;
   Weights weights_;
+  WeightParts parts_;
+  backend::Collective* sequence_group_ = nullptr;
   std::shared_ptr<const PositionEncoding> positions_;
   RopeCache rope_cache_;
   backend::Dtype type_ = backend::Dtype::f32;  // of weights and activations

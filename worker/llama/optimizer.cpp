@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <numbers>
+#include <optional>
+#include <stdexcept>
 
 #include "experiments/error.h"
 #include "worker/llama/safetensors.h"
@@ -30,21 +33,6 @@ Weights make_masters(Backend& backend, const Weights& weights, Backend* host) {
     backend.download(to[i].tensor.raw(), wide);
   }
   return masters;
-}
-
-/// What a saved state holds, in the file's order.
-std::vector<NamedTensor> state_tensors(const Weights& masters, const Weights& first_moments,
-                                       const Weights& second_moments) {
-  std::vector<NamedTensor> state;
-  for (const auto& [prefix, weights] :
-       {std::pair{"master.", &masters}, std::pair{"first_moment.", &first_moments},
-        std::pair{"second_moment.", &second_moments}}) {
-    for (NamedTensor& named : named_tensors(*weights)) {
-      named.name.insert(0, prefix);
-      state.push_back(std::move(named));
-    }
-  }
-  return state;
 }
 
 int64_t read_steps_done(const SafetensorsReader& reader) {
@@ -78,14 +66,27 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
   return recipe.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
-Optimizer::Optimizer(Backend& backend, const Weights& weights, Backend* host)
+/// A tensor of a saved state.
+struct Optimizer::StateTensor {
+  std::string name;
+  backend::Tensor kept;
+  backend::Shape shape;  ///< of the whole tensor
+};
+
+Optimizer::Optimizer(Backend& backend, const Weights& weights, const WeightParts* parts,
+                     Backend* host)
     : backend_(backend),
+      parts_(parts),
       host_(host),
       weights_(weights),
       masters_(make_masters(backend, weights, host)),
       first_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
       second_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
-      gradients_(zeros_like(backend, weights)) {}
+      gradients_(zeros_like(backend, weights)) {
+  if (host != nullptr && group() != nullptr) {
+    throw std::invalid_argument("Optimizer: a group's state stays on its devices");
+  }
+}
 
 double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
   const std::vector<NamedTensor> weights = named_tensors(weights_);
@@ -96,7 +97,9 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
 
   std::vector<backend::Tensor> all_gradients;
   for (const NamedTensor& gradient : gradients) all_gradients.push_back(gradient.tensor);
-  const double norm = std::sqrt(backend_.sum_of_squares(all_gradients));
+  double squares = backend_.sum_of_squares(all_gradients);
+  if (group() != nullptr) squares = group()->sum(squares);
+  const double norm = std::sqrt(squares);
   backend::AdamwStep adamw;
   adamw.learning_rate = static_cast<float>(learning_rate_at(recipe, step));
   adamw.beta1 = static_cast<float>(recipe.beta1);
@@ -134,37 +137,66 @@ void Optimizer::step_on_host(const NamedTensor& weight, const NamedTensor& maste
   backend_.upload(weight.tensor, host_weight.raw());
 }
 
+/// What a saved state holds, in the file's order.
+std::vector<Optimizer::StateTensor> Optimizer::state() const {
+  std::vector<backend::Shape> shapes;
+  if (group() != nullptr) shapes = parts_->shapes();
+  std::vector<StateTensor> state;
+  for (const auto& [prefix, weights] :
+       {std::pair{"master.", &masters_}, std::pair{"first_moment.", &first_moments_},
+        std::pair{"second_moment.", &second_moments_}}) {
+    const std::vector<NamedTensor> named = named_tensors(*weights);
+    for (size_t i = 0; i < named.size(); ++i) {
+      state.push_back({prefix + named[i].name, named[i].tensor,
+                       group() == nullptr ? named[i].tensor.shape() : shapes.at(i)});
+    }
+  }
+  return state;
+}
+
 void Optimizer::save(const std::filesystem::path& file) const {
-  const std::vector<NamedTensor> state = state_tensors(masters_, first_moments_, second_moments_);
-  std::vector<SafetensorsWriter::Entry> entries;
-  entries.reserve(state.size());
-  for (const NamedTensor& named : state) {
-    entries.push_back({named.name, FileType::f32, named.tensor.shape()});
+  const std::vector<StateTensor> tensors = state();
+  std::optional<SafetensorsWriter> writer;
+  if (group() == nullptr || group()->rank() == 0) {
+    std::vector<SafetensorsWriter::Entry> entries;
+    entries.reserve(tensors.size());
+    for (const StateTensor& tensor : tensors) {
+      entries.push_back({tensor.name, FileType::f32, tensor.shape});
+    }
+    writer.emplace(file, entries,
+                   std::map<std::string, std::string>{{"steps_done", std::to_string(steps_done_)}});
   }
-  SafetensorsWriter writer(file, entries, {{"steps_done", std::to_string(steps_done_)}});
   std::vector<uint8_t> bytes;
-  for (const NamedTensor& named : state) {
-    bytes.resize(named.tensor.bytes());
-    (host_ != nullptr ? *host_ : backend_).download(bytes.data(), named.tensor);
-    writer.write(bytes);
+  for (const StateTensor& tensor : tensors) {
+    const backend::Tensor whole =
+        group() == nullptr ? tensor.kept : parts_->whole_of(tensor.kept, tensor.shape);
+    if (!writer) continue;
+    bytes.resize(whole.bytes());
+    state_backend().download(bytes.data(), whole);
+    writer->write(bytes);
   }
-  writer.finish();
+  if (writer) writer->finish();
+  if (group() != nullptr) group()->barrier();
 }
 
 void Optimizer::load(const std::filesystem::path& file) {
   const SafetensorsReader reader(file);
   const int64_t steps = read_steps_done(reader);
-  const std::vector<NamedTensor> state = state_tensors(masters_, first_moments_, second_moments_);
-  for (const NamedTensor& named : state) {  // all is checked before anything changes
-    const FileTensor source = reader.tensor(named.name);
-    if (source.type != FileType::f32 || source.shape != named.tensor.shape()) {
+  const std::vector<StateTensor> tensors = state();
+  for (const StateTensor& tensor : tensors) {  // all is checked before anything changes
+    const FileTensor source = reader.tensor(tensor.name);
+    if (source.type != FileType::f32 || source.shape != tensor.shape) {
       throw_user_error("{}: tensor {} does not fit this model; the state is another model's",
-                       file.string(), named.name);
+                       file.string(), tensor.name);
     }
   }
-  for (const NamedTensor& named : state) {
-    (host_ != nullptr ? *host_ : backend_)
-        .upload(named.tensor, reader.tensor(named.name).bytes.data());
+  for (const StateTensor& tensor : tensors) {
+    const FileTensor source = reader.tensor(tensor.name);
+    if (group() == nullptr) {
+      state_backend().upload(tensor.kept, source.bytes.data());
+    } else {
+      backend_.upload(tensor.kept, parts_->shard_of(to_f32(source)).data());
+    }
   }
   const std::vector<NamedTensor> masters = named_tensors(masters_);
   const std::vector<NamedTensor> weights = named_tensors(weights_);

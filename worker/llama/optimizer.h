@@ -6,6 +6,7 @@
 #include "experiments/settings.h"
 #include "worker/backend/ops.h"
 #include "worker/llama/checkpoint.h"
+#include "worker/llama/weight_parts.h"
 
 namespace ropesweep::llama {
 
@@ -15,10 +16,14 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step);
 
 class Optimizer {
  public:
-  /// Masters start as the weights (converted to f32); f32 weights are their own masters. `host`: a
-  /// backend of the host's memory that keeps masters and moments and steps them, where the device's
-  /// memory is needed for other things; it must outlive the optimizer.
-  Optimizer(backend::Backend& backend, const Weights& weights, backend::Backend* host = nullptr);
+  /// Masters start as the weights (converted to f32); f32 weights are their own masters. In a group
+  /// `weights` are shards, `parts` says how they were made (and must outlive this), and step, save
+  /// and load are called by all ranks: norms are of all shards, files hold whole tensors whatever
+  /// the number of ranks. `host`: a backend of the host's memory that keeps masters and moments and
+  /// steps them, where the device's memory is needed for other things; it must outlive the
+  /// optimizer (not in a group, whose ranks keep a share each: std::invalid_argument).
+  Optimizer(backend::Backend& backend, const Weights& weights, const WeightParts* parts = nullptr,
+            backend::Backend* host = nullptr);
 
   /// Gradient accumulators, f32, zero at first and after each step.
   const Weights& gradients() const { return gradients_; }
@@ -29,17 +34,24 @@ class Optimizer {
 
   int64_t steps_done() const { return steps_done_; }
 
-  /// Masters, moments and the step count, f32, as safetensors; written beside, synced, renamed.
+  /// Masters, moments and the step count, f32, as safetensors; written beside, synced, renamed. In
+  /// a group rank 0 writes, and the others return when it has.
   void save(const std::filesystem::path& file) const;
   /// Errors: user error naming the file when it does not fit these weights.
   void load(const std::filesystem::path& file);
 
  private:
+  struct StateTensor;
+  std::vector<StateTensor> state() const;
+  backend::Collective* group() const { return parts_ == nullptr ? nullptr : parts_->group(); }
+  /// Where masters and moments lie.
+  backend::Backend& state_backend() const { return host_ != nullptr ? *host_ : backend_; }
   void step_on_host(const NamedTensor& weight, const NamedTensor& master, const NamedTensor& first,
                     const NamedTensor& second, const NamedTensor& gradient,
                     const backend::AdamwStep& step);
 
   backend::Backend& backend_;
+  const WeightParts* parts_;
   backend::Backend* host_;  ///< null: the state is the device's
   Weights weights_, masters_, first_moments_, second_moments_, gradients_;
   int64_t steps_done_ = 0;

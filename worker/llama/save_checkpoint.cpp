@@ -15,6 +15,7 @@
 #include "worker/llama/durable_file.h"
 #include "worker/llama/rope_settings.h"
 #include "worker/llama/safetensors.h"
+#include "worker/llama/weight_parts.h"
 
 namespace ropesweep::llama {
 namespace {
@@ -31,19 +32,46 @@ const char* const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json"
                                        "special_tokens_map.json", "tokenizer.model",
                                        "generation_config.json"};
 
-/// Tensors of one shard, in order.
-using Shard = std::vector<NamedTensor>;
+/// A tensor to be written.
+struct Saved {
+  std::string name;
+  Tensor kept;           ///< whole, or this rank's part
+  backend::Shape shape;  ///< of the whole
+  const WeightParts* parts = nullptr;
 
-std::vector<Shard> split_into_shards(const std::vector<NamedTensor>& tensors, Dtype type) {
+  Tensor whole() const { return parts == nullptr ? kept : parts->whole_of(kept, shape); }
+  uint64_t bytes(Dtype type) const {
+    uint64_t bytes = backend::size_of(type);
+    for (const int64_t extent : shape) bytes *= static_cast<uint64_t>(extent);
+    return bytes;
+  }
+};
+
+/// Tensors of one file, in order.
+using Shard = std::vector<Saved>;
+
+std::vector<Saved> saved_tensors(const Weights& weights, const WeightParts* parts) {
+  const bool sharded = parts != nullptr && parts->sharded();
+  const std::vector<backend::Shape> shapes =
+      sharded ? parts->shapes() : std::vector<backend::Shape>();
+  std::vector<Saved> tensors;
+  for (const NamedTensor& named : named_tensors(weights)) {
+    tensors.push_back({named.name, named.tensor,
+                       sharded ? shapes.at(tensors.size()) : named.tensor.shape(), parts});
+  }
+  return tensors;
+}
+
+std::vector<Shard> split_into_shards(const std::vector<Saved>& tensors, Dtype type) {
   std::vector<Shard> shards(1);
   uint64_t filled = 0;
-  for (const NamedTensor& named : tensors) {
-    const uint64_t bytes = static_cast<uint64_t>(named.tensor.elements()) * backend::size_of(type);
+  for (const Saved& saved : tensors) {
+    const uint64_t bytes = saved.bytes(type);
     if (filled > 0 && filled + bytes > largest_shard) {
       shards.emplace_back();
       filled = 0;
     }
-    shards.back().push_back(named);
+    shards.back().push_back(saved);
     filled += bytes;
   }
   return shards;
@@ -52,16 +80,15 @@ std::vector<Shard> split_into_shards(const std::vector<NamedTensor>& tensors, Dt
 void write_shard(Backend& backend, const fs::path& file, const Shard& shard, Dtype type) {
   const FileType file_type = type == Dtype::bf16 ? FileType::bf16 : FileType::f32;
   std::vector<SafetensorsWriter::Entry> entries;
-  for (const NamedTensor& named : shard) {
-    entries.push_back({named.name, file_type, named.tensor.shape()});
-  }
+  for (const Saved& saved : shard) entries.push_back({saved.name, file_type, saved.shape});
   SafetensorsWriter writer(file, entries, {{"format", "pt"}});
   std::vector<uint8_t> bytes;
-  for (const NamedTensor& named : shard) {
-    Tensor source = named.tensor;
+  for (const Saved& saved : shard) {
+    const Tensor whole = saved.whole();
+    Tensor source = whole;
     if (source.dtype() != type) {
-      source = backend.allocate(type, named.tensor.shape());
-      backend.copy(source, named.tensor);
+      source = backend.allocate(type, whole.shape());
+      backend.copy(source, whole);
     }
     bytes.resize(source.bytes());
     backend.download(bytes.data(), source);
@@ -72,8 +99,8 @@ void write_shard(Backend& backend, const fs::path& file, const Shard& shard, Dty
 
 /// Writes the weights into `folder`; returns the names of the files.
 std::vector<std::string> write_weights(Backend& backend, const fs::path& folder,
-                                       const Weights& weights, Dtype type) {
-  const std::vector<Shard> shards = split_into_shards(named_tensors(weights), type);
+                                       const std::vector<Saved>& tensors, Dtype type) {
+  const std::vector<Shard> shards = split_into_shards(tensors, type);
   if (shards.size() == 1) {
     write_shard(backend, folder / "model.safetensors", shards.front(), type);
     return {"model.safetensors"};
@@ -84,9 +111,9 @@ std::vector<std::string> write_weights(Backend& backend, const fs::path& folder,
   for (size_t i = 0; i < shards.size(); ++i) {
     names.push_back(fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
     write_shard(backend, folder / names.back(), shards[i], type);
-    for (const NamedTensor& named : shards[i]) {
-      index["weight_map"][named.name] = names.back();
-      total += static_cast<uint64_t>(named.tensor.elements()) * backend::size_of(type);
+    for (const Saved& saved : shards[i]) {
+      index["weight_map"][saved.name] = names.back();
+      total += saved.bytes(type);
     }
   }
   index["metadata"]["total_size"] = total;
@@ -142,14 +169,20 @@ void remove_stale_weights(const fs::path& directory, const std::set<std::string>
 
 void save_checkpoint(Backend& backend, const fs::path& directory, const Weights& weights,
                      const Config& config, Dtype type, const std::string& scheme, double scale,
-                     const fs::path& tokenizer_source) try {
+                     const fs::path& tokenizer_source, const WeightParts* parts) try {
   // First what may be refused: nothing is changed then.
   const json written = make_config(config, type, scheme, scale);
+  const std::vector<Saved> tensors = saved_tensors(weights, parts);
+  backend::Collective* const group = parts == nullptr ? nullptr : parts->group();
+  if (group != nullptr && group->rank() != 0) {  // gives its parts, in the order of the files
+    for (const Saved& saved : tensors) saved.whole();
+    return group->barrier();
+  }
   fs::create_directories(directory);
   const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
   fs::remove_all(stage);
   fs::create_directory(stage);
-  std::vector<std::string> names = write_weights(backend, stage, weights, type);
+  std::vector<std::string> names = write_weights(backend, stage, tensors, type);
   for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
   write_synced(stage / "config.json", written.dump(2) + "\n");
 
@@ -160,6 +193,7 @@ void save_checkpoint(Backend& backend, const fs::path& directory, const Weights&
   for (const std::string& name : names) rename_durably(stage / name, directory / name);
   rename_durably(stage / "config.json", directory / "config.json");
   fs::remove_all(stage);
+  if (group != nullptr) group->barrier();
 } catch (const fs::filesystem_error& failure) {
   throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),
                         failure.what());

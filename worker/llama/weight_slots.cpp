@@ -9,12 +9,7 @@ namespace {
 using backend::Shape;
 using backend::Tensor;
 
-struct LayerField {
-  const char* name;  ///< within "model.layers.N."
-  Tensor Layer::*field;
-};
-
-const LayerField layer_fields[] = {
+const LayerField fields[] = {
     {"input_layernorm.weight", &Layer::attention_norm},
     {"self_attn.q_proj.weight", &Layer::query},
     {"self_attn.k_proj.weight", &Layer::key},
@@ -30,6 +25,10 @@ std::string layer_name(size_t layer, const char* field) {
   return "model.layers." + std::to_string(layer) + "." + field;
 }
 
+}  // namespace
+
+std::span<const LayerField> layer_fields() { return fields; }
+
 Shape layer_shape(const Config& config, Tensor Layer::*field) {
   const int64_t queries = config.heads * config.head_dim;
   const int64_t keys = config.kv_heads * config.head_dim;
@@ -41,15 +40,13 @@ Shape layer_shape(const Config& config, Tensor Layer::*field) {
   return {config.width};  // the norms
 }
 
-}  // namespace
-
 std::vector<WeightSlot> weight_slots(Weights& weights, const Config& config) {
   const Shape vocabulary_by_width = {config.vocabulary, config.width};
   weights.layers.resize(static_cast<size_t>(config.layers));
   std::vector<WeightSlot> slots;
   slots.push_back({"model.embed_tokens.weight", vocabulary_by_width, true, &weights.embedding});
   for (size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    for (const auto& [name, field] : layer_fields) {
+    for (const auto& [name, field] : layer_fields()) {
       const Shape shape = layer_shape(config, field);
       slots.push_back(
           {layer_name(layer, name), shape, shape.size() == 2, &(weights.layers[layer].*field)});
@@ -72,7 +69,7 @@ std::vector<NamedTensor> named_tensors(const Weights& weights) {
   std::vector<NamedTensor> named;
   named.push_back({"model.embed_tokens.weight", weights.embedding, true});
   for (size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    for (const auto& [name, field] : layer_fields) {
+    for (const auto& [name, field] : layer_fields()) {
       const Tensor& tensor = weights.layers[layer].*field;
       named.push_back({layer_name(layer, name), tensor, tensor.shape().size() == 2});
     }
@@ -92,7 +89,7 @@ Weights zeros_like(backend::Backend& backend, const Weights& weights) {
   result.layers.resize(weights.layers.size());
   result.embedding = zeros(weights.embedding);
   for (size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    for (const auto& [name, field] : layer_fields) {
+    for (const auto& [name, field] : layer_fields()) {
       result.layers[layer].*field = zeros(weights.layers[layer].*field);
     }
   }

@@ -1,12 +1,22 @@
 // The one list of a Llama's weights: Hugging Face name, shape, and where the tensor goes.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "worker/llama/checkpoint.h"
 
 namespace ropesweep::llama {
+
+struct LayerField {
+  const char* name;  ///< within "model.layers.N."
+  backend::Tensor Layer::*field;
+};
+
+/// A layer's weights, in the order of a forward pass.
+std::span<const LayerField> layer_fields();
+backend::Shape layer_shape(const Config& config, backend::Tensor Layer::*field);
 
 /// A weight's place in a Weights that outlives the slot.
 struct WeightSlot {

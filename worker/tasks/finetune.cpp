@@ -98,7 +98,7 @@ class Trainer {
         micro_batch_(micro_batch_chunks(recipe_)),
         plan_(plan_of_memory()),
         host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
-        optimizer_(model.backend(), model.weights(), host_.get()) {
+        optimizer_(model.backend(), model.weights(), nullptr, host_.get()) {
     if (!task.validation_data.kind.empty()) {
       validation_.emplace(
           read_chunks(task.validation_data, recipe_, tokenizer, recipe_.validation_documents));

@@ -270,9 +270,16 @@ void PerplexityTotals::Moments::add(double nll, int64_t unit_tokens) {
 }
 
 void PerplexityTotals::add_window(int64_t document, std::span<const float> losses) {
+  add_window(document, sum_of(losses), static_cast<int64_t>(losses.size()));
+}
+
+double PerplexityTotals::sum_of(std::span<const float> losses) {
   double nll = 0;
   for (const float loss : losses) nll += static_cast<double>(loss);
-  const auto tokens = static_cast<int64_t>(losses.size());
+  return nll;
+}
+
+void PerplexityTotals::add_window(int64_t document, double nll, int64_t tokens) {
   const double mean = nll / static_cast<double>(tokens);
   windows_.add(nll, tokens);
   sum_of_means_ += mean;

@@ -23,6 +23,9 @@ class PerplexityTotals {
   /// The scored losses of the next window (at least one); windows of a document come one after
   /// another.
   void add_window(int64_t document, std::span<const float> losses);
+  /// The same by the sum of its `tokens` losses, as sum_of gives it.
+  void add_window(int64_t document, double nll, int64_t tokens);
+  static double sum_of(std::span<const float> losses);
 
   /// ppl_token first, then ppl_window. ppl_token's units are documents; windows when there is one
   /// document.

@@ -94,7 +94,7 @@ TEST_P(OptimizerOfType, AStateOnTheHostGivesTheSameTrainingAndTheSameFile) {
   const auto host = backend::make_cpu_backend(1);
   TestModel there("grouped_tied", GetParam()), here("grouped_tied", GetParam());
   Optimizer on_device(*there.backend, there.model->weights());
-  Optimizer on_host(*here.backend, here.model->weights(), host.get());
+  Optimizer on_host(*here.backend, here.model->weights(), nullptr, host.get());
   for (int64_t step = 1; step <= 4; ++step) {
     const double expected = train_step(there, on_device, step);
     // AdamW's roundings are the host's instead of the device's.
@@ -106,7 +106,7 @@ TEST_P(OptimizerOfType, AStateOnTheHostGivesTheSameTrainingAndTheSameFile) {
   Optimizer resumed(*third.backend, third.model->weights());
   resumed.load(folder / "state.safetensors");
   TestModel fourth("grouped_tied", GetParam());
-  Optimizer resumed_on_host(*fourth.backend, fourth.model->weights(), host.get());
+  Optimizer resumed_on_host(*fourth.backend, fourth.model->weights(), nullptr, host.get());
   resumed_on_host.load(folder / "state.safetensors");
   const double expected = train_step(here, on_host, 5);
   EXPECT_EQ(train_step(third, resumed, 5), expected);

@@ -1,0 +1,207 @@
+// Groups of ranks: what an operation leaves on each, sums in the order of the ranks to the bit, and
+// members that die, fall silent or never come.
+#include "worker/backend/collective.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <csignal>
+#include <latch>
+
+#include "tests/worker/backend/group.h"
+#include "tests/worker/backend/support.h"
+
+namespace ropesweep::backend {
+namespace {
+
+using testing::Each;
+using testing::ElementsAreArray;
+
+std::vector<float> host(Backend& backend, const Tensor& x) {
+  std::vector<float> values(static_cast<size_t>(x.elements()));
+  backend.download(values.data(), x);
+  return values;
+}
+
+Tensor uploaded(Backend& backend, const std::vector<float>& values) {
+  const Tensor x = backend.allocate(Dtype::f32, {static_cast<int64_t>(values.size())});
+  backend.upload(x, values.data());
+  return x;
+}
+
+/// Element i of rank r's x: numbers whose sum depends on the order.
+float term(int rank, size_t i) {
+  return std::ldexp(1.0F + 0.37F * static_cast<float>((i * 7 + 3 * static_cast<size_t>(rank)) % 11),
+                    (rank * 9 + static_cast<int>(i)) % 23 - 11);
+}
+
+std::vector<float> terms(int rank, size_t count) {
+  std::vector<float> values;
+  for (size_t i = 0; i < count; ++i) values.push_back(term(rank, i));
+  return values;
+}
+
+std::vector<float> sums_in_order(int size, size_t count) {
+  std::vector<float> sums = terms(0, count);
+  for (int rank = 1; rank < size; ++rank) {
+    for (size_t i = 0; i < count; ++i) sums[i] += term(rank, i);
+  }
+  return sums;
+}
+
+class GroupOf : public testing::TestWithParam<int> {};
+
+TEST_P(GroupOf, GathersPartsInTheOrderOfTheRanks) {
+  as_group(GetParam(), [](Backend& backend, Collective& group) {
+    for (const size_t count : {size_t{1}, size_t{1000}, size_t{70000}}) {
+      const Tensor part = uploaded(backend, terms(group.rank(), count));
+      const Tensor out = backend.allocate(Dtype::f32, {group.size() * part.elements()});
+      group.all_gather(out, part);
+      const std::vector<int32_t> pair = {group.rank(), -group.rank()};
+      const std::array parts{part, ids_of(backend, pair)};
+      const std::array outs{backend.allocate(Dtype::f32, out.shape()),
+                            backend.allocate(Dtype::i32, {2 * group.size()})};
+      group.all_gather(outs, parts);  // both in one message
+      std::vector<int32_t> ids(static_cast<size_t>(2 * group.size()));
+      backend.download(ids.data(), outs[1]);
+      for (int rank = 0; rank < group.size(); ++rank) {
+        EXPECT_EQ(ids[static_cast<size_t>(2 * rank)], rank);
+        EXPECT_EQ(ids[static_cast<size_t>(2 * rank + 1)], -rank);
+      }
+      std::vector<float> expected;
+      for (int rank = 0; rank < group.size(); ++rank) {
+        for (const float value : terms(rank, count)) expected.push_back(value);
+      }
+      EXPECT_EQ(host(backend, out), expected);
+      EXPECT_EQ(host(backend, outs[0]), expected);
+    }
+  });
+}
+
+TEST_P(GroupOf, SumsInTheOrderOfTheRanksToTheBit) {
+  as_group(GetParam(), [](Backend& backend, Collective& group) {
+    const auto size = static_cast<size_t>(group.size());
+    const auto self = static_cast<size_t>(group.rank());
+    const size_t count = 1001;
+    const std::vector<float> few = sums_in_order(group.size(), 3 * size);
+    const std::vector<float> sums = sums_in_order(group.size(), count * size);
+    const Tensor x = uploaded(backend, terms(group.rank(), count * size));
+    const Tensor part = backend.allocate(Dtype::f32, {static_cast<int64_t>(count)});
+    group.reduce_scatter(part, x);
+    EXPECT_THAT(host(backend, part), ElementsAreArray(&sums[self * count], count));
+    backend.zero(part);
+    const std::array parts{part, backend.allocate(Dtype::f32, {3})};
+    const std::array xs{x, uploaded(backend, terms(group.rank(), 3 * size))};
+    group.reduce_scatter(parts, xs);  // both in one message
+    EXPECT_THAT(host(backend, parts[0]), ElementsAreArray(&sums[self * count], count));
+    EXPECT_THAT(host(backend, parts[1]), ElementsAreArray(&few[self * 3], 3));
+
+    for (const size_t any : {size_t{1}, size_t{3}, size_t{1003}}) {  // parts of unequal lengths
+      const Tensor all = uploaded(backend, terms(group.rank(), any));
+      group.all_reduce(all);
+      EXPECT_EQ(host(backend, all), sums_in_order(group.size(), any));
+    }
+
+    double total = 0;
+    for (int rank = 0; rank < group.size(); ++rank) total += 1.0 / (3.0 + rank);
+    EXPECT_EQ(group.sum(1.0 / (3.0 + group.rank())), total);
+  });
+}
+
+TEST_P(GroupOf, BroadcastsFromAnyRoot) {
+  as_group(GetParam(), [](Backend& backend, Collective& group) {
+    for (int root = 0; root < group.size(); ++root) {
+      const std::vector<int32_t> ids(33, 100 + group.rank());
+      const Tensor x = ids_of(backend, ids);
+      group.broadcast(x, root);
+      std::vector<int32_t> got(ids.size());
+      backend.download(got.data(), x);
+      EXPECT_THAT(got, Each(100 + root));
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, GroupOf, testing::Values(1, 2, 4),
+                         [](const auto& size) { return std::to_string(size.param); });
+
+TEST(LoneCollective, IsAGroupOfOne) {
+  const auto backend = make_cpu_backend(1);
+  const auto group = make_lone_collective(*backend);
+  const Tensor x = uploaded(*backend, terms(0, 40));
+  for (const bool gathers : {true, false}) {
+    const Tensor out = backend->allocate(Dtype::f32, {40});
+    backend->zero(out);
+    gathers ? group->all_gather(out, x) : group->reduce_scatter(out, x);
+    EXPECT_EQ(host(*backend, out), terms(0, 40));
+  }
+  group->all_reduce(x);
+  EXPECT_EQ(host(*backend, x), terms(0, 40));
+  EXPECT_EQ(group->sum(0.1), 0.1);
+}
+
+TEST(Collective, RefusesTensorsThatDoNotFit) {
+  as_group(2, [](Backend& backend, Collective& group) {
+    const Tensor three = uploaded(backend, {1, 2, 3}), two = uploaded(backend, {1, 2});
+    EXPECT_THROW(group.all_gather(three, two), std::invalid_argument);
+    EXPECT_THROW(group.reduce_scatter(two, three), std::invalid_argument);
+    EXPECT_THROW(group.all_reduce(ids_of(backend, {1})), std::invalid_argument);
+    EXPECT_THROW(group.broadcast(two, 2), std::invalid_argument);
+  });
+}
+
+/// Two ranks here and a third in a process of its own, which kills itself after a first barrier.
+TEST(LostMember, AKilledProcessEndsTheOthersOperation) {
+  const MeetingPlace place;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      make_gloo_collective(place.member(2, 3, std::chrono::minutes(1)))->barrier();
+    } catch (...) {
+    }
+    ::raise(SIGKILL);
+  }
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto backend = make_cpu_backend(1);
+      const auto group = make_gloo_collective(place.member(rank, 3, std::chrono::minutes(1)));
+      group->barrier();
+      const Tensor x = uploaded(*backend, terms(rank, 3000));
+      EXPECT_THROW(group->all_reduce(x), LostMember);
+      EXPECT_THROW(group->barrier(), LostMember);  // and so on
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ::waitpid(child, nullptr, 0);
+}
+
+TEST(LostMember, ASilentOneEndsTheOthersOperationAfterTheTimeout) {
+  const MeetingPlace place;
+  std::latch given_up(1);
+  const auto member = [&](int rank) {
+    return make_gloo_collective(place.member(rank, 2, std::chrono::milliseconds(800)));
+  };
+  std::thread silent([&] {
+    const auto group = member(1);
+    given_up.wait();
+  });
+  {
+    const auto group = member(0);
+    EXPECT_THROW(group->sum(1), LostMember);
+  }
+  given_up.count_down();
+  silent.join();
+}
+
+TEST(LostMember, OneThatNeverComesEndsTheMeeting) {
+  const MeetingPlace place;
+  EXPECT_THROW(make_gloo_collective(place.member(0, 2, std::chrono::milliseconds(300))),
+               LostMember);
+  EXPECT_THROW(make_gloo_collective(place.member(2, 2, std::chrono::milliseconds(300))),
+               std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ropesweep::backend

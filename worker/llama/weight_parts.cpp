@@ -1,0 +1,171 @@
+// Shards of tensors, their gathering and the sums of gradients.
+#include "worker/llama/weight_parts.h"
+
+#include <algorithm>
+#include <array>
+
+#include "worker/llama/weight_slots.h"
+
+namespace ropesweep::llama {
+
+using backend::Dtype;
+using backend::Shape;
+using backend::Tensor;
+
+WeightParts::WeightParts(backend::Backend& backend, const Config& config,
+                         backend::Collective* group)
+    : backend_(backend),
+      config_(config),
+      group_(group != nullptr && group->size() > 1 ? group : nullptr) {}
+
+/// Elements of a shard.
+int64_t WeightParts::part_of(int64_t elements) const {
+  return (elements + group_->size() - 1) / group_->size();
+}
+
+Tensor WeightParts::shard_of(const Tensor& whole) const {
+  if (!sharded()) return whole;
+  const int64_t elements = whole.elements(), part = part_of(elements);
+  const Tensor shard =
+      backend_.allocate(whole.dtype(), whole.shape().size() == 2 ? Shape{1, part} : Shape{part});
+  backend_.zero(shard);
+  const int64_t first = std::min(group_->rank() * part, elements);
+  const int64_t count = std::min(part, elements - first);
+  if (count > 0) {
+    backend_.copy(shard.reshape({part}).rows(0, count),
+                  whole.reshape({elements}).rows(first, count));
+  }
+  return shard;
+}
+
+std::vector<float> WeightParts::shard_of(std::span<const float> whole) const {
+  if (!sharded()) return {whole.begin(), whole.end()};
+  const auto part = static_cast<size_t>(part_of(static_cast<int64_t>(whole.size())));
+  const size_t first = std::min(static_cast<size_t>(group_->rank()) * part, whole.size());
+  const auto own = whole.subspan(first, std::min(part, whole.size() - first));
+  std::vector<float> shard(own.begin(), own.end());
+  shard.resize(part, 0.0F);
+  return shard;
+}
+
+Tensor WeightParts::whole_of(const Tensor& kept, const Shape& shape) const {
+  return sharded() ? gather({&kept, 1}, {&shape, 1})[0] : kept;
+}
+
+std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept,
+                                        std::span<const Shape> shapes) const {
+  std::vector<Tensor> padded, whole;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    padded.push_back(backend_.allocate(kept[i].dtype(), {group_->size() * kept[i].elements()}));
+    int64_t elements = 1;
+    for (const int64_t extent : shapes[i]) elements *= extent;
+    whole.push_back(padded[i].rows(0, elements).reshape(shapes[i]));
+  }
+  group_->all_gather(padded, kept);
+  return whole;
+}
+
+/// Where a pass adds the gradient of a tensor of which `kept` is what this rank keeps.
+Tensor WeightParts::gradient_of(const Tensor& kept, const Shape& shape) const {
+  if (!sharded()) return kept;
+  const Tensor gradient = backend_.allocate(Dtype::f32, shape);
+  backend_.zero(gradient);
+  return gradient;
+}
+
+void WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor> gradients) const {
+  if (!sharded()) return;
+  std::vector<Tensor> sums, terms;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    sums.push_back(backend_.allocate(Dtype::f32, kept[i].shape()));
+    const int64_t elements = gradients[i].elements();
+    const int64_t padded = group_->size() * kept[i].elements();
+    terms.push_back(gradients[i].reshape({elements}));
+    if (padded == elements) continue;
+    terms[i] = backend_.allocate(Dtype::f32, {padded});
+    backend_.zero(terms[i]);
+    backend_.copy(terms[i].rows(0, elements), gradients[i].reshape({elements}));
+  }
+  group_->reduce_scatter(sums, terms);
+  for (size_t i = 0; i < kept.size(); ++i) backend_.add(kept[i], sums[i]);
+}
+
+Tensor WeightParts::embedding(const Weights& kept) const {
+  return whole_of(kept.embedding, {config_.vocabulary, config_.width});
+}
+
+Layer WeightParts::layer(const Weights& kept, size_t layer) const {
+  if (!sharded()) return kept.layers[layer];
+  std::vector<Tensor> shards;
+  std::vector<Shape> shapes;
+  for (const auto& [name, field] : layer_fields()) {
+    shards.push_back(kept.layers[layer].*field);
+    shapes.push_back(layer_shape(config_, field));
+  }
+  const std::vector<Tensor> gathered = gather(shards, shapes);
+  Layer whole;
+  for (size_t i = 0; i < gathered.size(); ++i) whole.*(layer_fields()[i].field) = gathered[i];
+  return whole;
+}
+
+Head WeightParts::head(const Weights& kept) const {
+  return {whole_of(kept.final_norm, {config_.width}),
+          whole_of(kept.output, {config_.vocabulary, config_.width})};
+}
+
+Weights WeightParts::whole(const Weights& kept) const {
+  if (!sharded()) return kept;
+  Weights all;
+  all.embedding = embedding(kept);
+  for (size_t i = 0; i < kept.layers.size(); ++i) all.layers.push_back(layer(kept, i));
+  all.final_norm = whole_of(kept.final_norm, {config_.width});
+  all.output = output_is_tied(kept) ? all.embedding
+                                    : whole_of(kept.output, {config_.vocabulary, config_.width});
+  return all;
+}
+
+Tensor WeightParts::embedding_gradient(const Weights& kept) const {
+  return gradient_of(kept.embedding, {config_.vocabulary, config_.width});
+}
+
+Layer WeightParts::layer_gradients(const Weights& kept, size_t layer) const {
+  if (!sharded()) return kept.layers[layer];
+  Layer gradients;
+  for (const auto& [name, field] : layer_fields()) {
+    gradients.*field = gradient_of(kept.layers[layer].*field, layer_shape(config_, field));
+  }
+  return gradients;
+}
+
+Head WeightParts::head_gradients(const Weights& kept) const {
+  return {gradient_of(kept.final_norm, {config_.width}),
+          gradient_of(kept.output, {config_.vocabulary, config_.width})};
+}
+
+void WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradient) const {
+  reduce({&kept.embedding, 1}, {&gradient, 1});
+}
+
+void WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const {
+  if (!sharded()) return;
+  std::vector<Tensor> shards, terms;
+  for (const auto& [name, field] : layer_fields()) {
+    shards.push_back(kept.layers[layer].*field);
+    terms.push_back(gradients.*field);
+  }
+  reduce(shards, terms);
+}
+
+void WeightParts::reduce_head(const Weights& kept, const Head& gradients) const {
+  reduce(std::array{kept.final_norm, kept.output},
+         std::array{gradients.final_norm, gradients.output});
+}
+
+std::vector<Shape> WeightParts::shapes() const {
+  Weights places;
+  std::vector<Shape> shapes;
+  for (const WeightSlot& slot : weight_slots(places, config_)) shapes.push_back(slot.shape);
+  return shapes;
+}
+
+}  // namespace ropesweep::llama

@@ -1,0 +1,77 @@
+// The weights that a pass works with, a part at a time, and its gradients' way back.
+//
+// Alone, a model keeps whole tensors and passes use them as they are. In a group (ZeRO stage 3,
+// Rajbhandari et al. 2020; FSDP, Zhao et al. 2023) each rank keeps a shard of every tensor: the
+// tensor's elements, padded with zeros to n equal parts, of which rank r has the r-th. Masters,
+// moments and gradients are kept alike. A part's whole weights are gathered when a pass comes to it
+// and dropped after it; the gradients of the ranks are summed, each keeping its shard of the sum.
+// So all ranks must make the same passes in the same order.
+//
+// A shard has its tensor's number of axes, [1, p] or [p], so that a matrix is still told from a
+// norm.
+#pragma once
+
+#include <span>
+
+#include "worker/backend/collective.h"
+#include "worker/llama/checkpoint.h"
+
+namespace ropesweep::llama {
+
+/// What follows the last layer.
+struct Head {
+  backend::Tensor final_norm;  ///< [D]
+  backend::Tensor output;      ///< [V, D]
+};
+
+class WeightParts {
+ public:
+  /// `group` null, or of size 1: what is kept are whole tensors. Backend and group must outlive it.
+  WeightParts(backend::Backend& backend, const Config& config, backend::Collective* group);
+
+  bool sharded() const { return group_ != nullptr; }
+  /// Null when not sharded.
+  backend::Collective* group() const { return group_; }
+
+  // --- whole weights of what is kept; they last as long as what is returned ----------------------
+  backend::Tensor embedding(const Weights& kept) const;
+  Layer layer(const Weights& kept, size_t layer) const;
+  Head head(const Weights& kept) const;
+  /// All of them, on every rank. A tied output shares the embedding's storage.
+  Weights whole(const Weights& kept) const;
+
+  // --- gradients: f32 tensors that a pass adds to, and what it does with them when it has
+  // ---------
+  backend::Tensor embedding_gradient(const Weights& kept) const;
+  Layer layer_gradients(const Weights& kept, size_t layer) const;
+  Head head_gradients(const Weights& kept) const;
+  /// kept += the sum over the ranks of what layer_gradients … gave; nothing when not sharded.
+  void reduce_embedding(const Weights& kept, const backend::Tensor& gradient) const;
+  void reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const;
+  void reduce_head(const Weights& kept, const Head& gradients) const;
+
+  // --- one tensor --------------------------------------------------------------------------------
+  /// What this rank keeps of a tensor: itself when not sharded, else a copy of its part.
+  backend::Tensor shard_of(const backend::Tensor& whole) const;
+  backend::Tensor whole_of(const backend::Tensor& kept, const backend::Shape& shape) const;
+  /// This rank's part of host values, padded.
+  std::vector<float> shard_of(std::span<const float> whole) const;
+
+  /// Shapes of the whole tensors in the order of named_tensors.
+  std::vector<backend::Shape> shapes() const;
+
+ private:
+  backend::Tensor gradient_of(const backend::Tensor& kept, const backend::Shape& shape) const;
+  /// Gathers kept tensors as one into whole ones of these shapes; sums gradients into kept ones.
+  std::vector<backend::Tensor> gather(std::span<const backend::Tensor> kept,
+                                      std::span<const backend::Shape> shapes) const;
+  void reduce(std::span<const backend::Tensor> kept,
+              std::span<const backend::Tensor> gradients) const;
+  int64_t part_of(int64_t elements) const;
+
+  backend::Backend& backend_;
+  Config config_;
+  backend::Collective* group_;
+};
+
+}  // namespace ropesweep::llama
