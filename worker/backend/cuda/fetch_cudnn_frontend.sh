@@ -1,25 +1,22 @@
-#!/ usr / bin / env bash
-#Gets the headers of cuDNN's C++ front end (MIT), which attention_cudnn.cpp is compiled against, from
-#NVIDIA's package on PyPI into FOLDER/include; by default FOLDER is build/cudnn-frontend of this source
-#tree, where CMake looks.Does nothing when they are there.
-#fetch_cudnn_frontend.sh[FOLDER]
-#Errors : exit code 1 without pip or network; the program then builds without cuDNN.
-set - euo pipefail
+#!/usr/bin/env bash
+# Gets the headers of cuDNN's C++ front end (MIT), which attention_cudnn.cpp is compiled against, from
+# NVIDIA's package on PyPI into FOLDER/include; by default FOLDER is build/cudnn-frontend of this source
+# tree, where CMake looks. Does nothing when they are there.
+#   fetch_cudnn_frontend.sh [FOLDER]
+# Errors: exit code 1 without pip or network; the program then builds without cuDNN.
+set -euo pipefail
 
-          version = 1.17.0 sha256 =
-    6ea44a8f2c0cfd20868b239ea13a2e0f32895dab868f6ff2bee01caf3778d273 folder = $ {
-  1 : -$(cd "$(dirname " $0 ")/../../.." && pwd) / build / cudnn - frontend
-}
+version=1.17.0
+sha256=6ea44a8f2c0cfd20868b239ea13a2e0f32895dab868f6ff2bee01caf3778d273
+folder=${1:-$(cd "$(dirname "$0")/../../.." && pwd)/build/cudnn-frontend}
 
-if
-  ["$(cat " $folder / version " 2>/dev/null)" = "$version"];
-then
+if [ "$(cat "$folder/version" 2>/dev/null)" = "$version" ]; then
   exit 0
 fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-#One wheel for all machines, whatever their Python : only its headers are used.
+# One wheel for all machines, whatever their Python: only its headers are used.
 if ! printf 'nvidia-cudnn-frontend==%s --hash=sha256:%s\n' "$version" "$sha256" >"$scratch/requirements" ||
   ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
     --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 \
