@@ -21,7 +21,7 @@ cmake --build --preset release
 
 # Style first told, last counted: a finding does not keep the tests from running.
 style=0
-git -c safe.directory='*' ls-files -z -- '*.h' '*.cpp' | xargs -0 clang-format --dry-run -Werror || style=1
+git -c safe.directory='*' ls-files -z -- '*.h' '*.cpp' '*.cu' | xargs -0 clang-format --dry-run -Werror || style=1
 python3 tests/house/tidy.py build/release --jobs "$jobs" || style=1
 
 # Idle OpenMP threads sleep, and Open MPI starts as root: tests share the cores and CI runs as root.
