@@ -54,11 +54,11 @@ def fingerprint(entry: dict, headers: list[str], common: bytes) -> str:
     return digest.hexdigest()
 
 
-def tidy(build: Path, file: str) -> tuple[int, str]:
+def tidy(database: Path, file: str) -> tuple[int, str]:
     """Exit status and findings of one file."""
     done = subprocess.run(
         # The compile commands are gcc's: some of its warning options are unknown to clang.
-        ["clang-tidy", "--quiet", "-p", str(build), "--extra-arg=-Wno-unknown-warning-option", file],
+        ["clang-tidy", "--quiet", "-p", str(database), "--extra-arg=-Wno-unknown-warning-option", file],
         capture_output=True,
         text=True,
     )
@@ -67,15 +67,18 @@ def tidy(build: Path, file: str) -> tuple[int, str]:
 
 
 def wanted_entries(build: Path, places: list[str]) -> list[dict]:
-    """Compile commands of sources below one of the places (tests excepted: macros make their names)."""
+    """Compile commands of sources below one of the places (tests excepted: macros make their names), one
+    a file, though some are compiled for several devices. Kernels are left out: Debian's clang doesn't
+    know this CUDA."""
     commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
     roots = [Path(place).resolve() for place in places] or [ROOT]
-    return [
-        entry
-        for entry in commands
-        if not Path(entry["file"]).is_relative_to(ROOT / "tests")
-        and any(Path(entry["file"]).is_relative_to(root) for root in roots)
-    ]
+    chosen: dict[str, dict] = {}
+    for entry in commands:
+        file = Path(entry["file"])
+        if file.suffix != ".cu" and not file.is_relative_to(ROOT / "tests"):
+            if any(file.is_relative_to(root) for root in roots):
+                chosen.setdefault(entry["file"], entry)
+    return list(chosen.values())
 
 
 def main() -> int:
@@ -92,7 +95,11 @@ def main() -> int:
     passed = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     dependencies = read_dependencies(build)
     waiting = {}
-    for entry in wanted_entries(build, arguments.places):
+    entries = wanted_entries(build, arguments.places)
+    database = build / "tidy"
+    database.mkdir(exist_ok=True)
+    (database / "compile_commands.json").write_text(json.dumps(entries), encoding="utf-8")
+    for entry in entries:
         headers = dependencies.get(object_of(entry))
         key = fingerprint(entry, headers, common) if headers else ""  # not built yet: not remembered
         if not key or passed.get(entry["file"]) != key:
@@ -100,7 +107,7 @@ def main() -> int:
 
     started, failed = time.monotonic(), 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(tidy, build, file): file for file in sorted(waiting)}
+        futures = {pool.submit(tidy, database, file): file for file in sorted(waiting)}
         for future in concurrent.futures.as_completed(futures):
             status, findings = future.result()
             if status == 0 and waiting[futures[future]]:

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,7 @@ class Campaign:
         self.random = random.Random(options.seed)
         self.long = options.long
         self.demo = options.demo
+        self.pause = options.pause
         self.expected = None
 
     def sweep(self, name):
@@ -199,6 +201,8 @@ class Campaign:
         text = (ROOT / "experiments" / "sweeps" / f"{self.demo}.toml").read_text()
         text = text.replace('"../tiny/model"', json.dumps(str(ROOT / "experiments/tiny/model")))
         text = text.replace(f'name = "{self.demo}"', 'name = "tiny"')
+        # Fine-tunes that last longer than the time between two kills come further only if they save.
+        text = re.sub(r"(\[recipes\.[^\]]+\]\n)", r"\1save_every = 5\n", text)
         text += "\n[limits]\ncrash_limit = 1000\n"
         calm = Sweep(self.binary, self.directory / "demo-calm", text)
         check(calm.start("--workers", 1).wait(10 * LIMIT) == 0, "undisturbed", calm)
@@ -210,7 +214,7 @@ class Campaign:
                 run = sweep.start("--workers", workers)
                 wait_for(sweep, "runner")
                 while (done := run.poll()) is None:
-                    time.sleep(self.random.uniform(0.2, 4))
+                    time.sleep(self.random.uniform(0.2, self.pause))
                     living = sweep.processes()
                     if not living:
                         continue
@@ -326,6 +330,7 @@ def main():
     parser.add_argument("--long", action="store_true", help="many kills and signals")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--demo", default="demo-short", help="the sweep of the demo's kills; or demo")
+    parser.add_argument("--pause", type=float, default=4, help="seconds between the demo's kills, at most")
     parser.add_argument("--only", help="one test, e.g. kills")
     parser.add_argument("--keep", action="store_true", help="leave the stores for a look")
     options = parser.parse_args()
