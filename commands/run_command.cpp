@@ -237,6 +237,10 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
       return completion_code(store->contents(), cell_ids(inputs.grid.cells));
     }
   }
+  if (inputs.sweep.workers.gpus_per_task > 1) {
+    spdlog::warn("gpus_per_task = {}: this version gives each task one GPU",
+                 inputs.sweep.workers.gpus_per_task);
+  }
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());

@@ -2,6 +2,7 @@
 #include "commands/sweep_inputs.h"
 
 #include "commands/digest_cache.h"
+#include "experiments/error.h"
 #include "storage/store.h"
 #include "worker/llama/config.h"
 
@@ -41,6 +42,11 @@ SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
   }
   cache.save();
   inputs.grid = expand(inputs.sweep, inputs.digests);
+  if (inputs.sweep.workers.gpus_per_task > 1) {
+    inputs.grid.notes.push_back(
+        fmt::format("gpus_per_task = {}: this version gives each task one GPU",
+                    inputs.sweep.workers.gpus_per_task));
+  }
   return inputs;
 }
 
