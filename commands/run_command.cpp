@@ -237,9 +237,8 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
       return completion_code(store->contents(), cell_ids(inputs.grid.cells));
     }
   }
-  if (inputs.sweep.workers.gpus_per_task > 1) {
-    spdlog::warn("gpus_per_task = {}: this version gives each task one GPU",
-                 inputs.sweep.workers.gpus_per_task);
+  if (const std::string note = one_gpu_note(inputs.sweep); !note.empty()) {
+    spdlog::warn(note);
   }
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};

@@ -10,9 +10,9 @@
 // losses, gradients of weights, master weights and moments are f32; ids are i32. All accumulation
 // is in f32. Determinism: a row's result depends on its inputs only, neither on the number of rows,
 // nor on the number of threads: fixed tiles, fixed order of sums, tails padded to a full tile. One
-// exception: products and attention of at most 8 rows or queries (decoding) take another path,
-// whose rows are alike among themselves, but may differ in the last bits from those of a longer
-// call. Shapes that don't fit are defects: std::invalid_argument. Out of memory:
+// exception: products and attention of at most kFewRows rows or queries (decoding) take another
+// path, whose rows are alike among themselves, but may differ in the last bits from those of a
+// longer call. Shapes that don't fit are defects: std::invalid_argument. Out of memory:
 // std::bad_alloc.
 #pragma once
 
@@ -26,6 +26,9 @@
 #include "worker/backend/tensor.h"
 
 namespace ropesweep::backend {
+
+/// Rows of a product, queries of attention, that count as decoding.
+inline constexpr int64_t kFewRows = 8;
 
 struct AttentionShape {
   int64_t batch = 1;     ///< B

@@ -80,8 +80,8 @@ Optimizer::Optimizer(Backend& backend, const Weights& weights, const WeightParts
       host_(host),
       weights_(weights),
       masters_(make_masters(backend, weights, host)),
-      first_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
-      second_moments_(zeros_like(host != nullptr ? *host : backend, weights)),
+      first_moments_(zeros_like(state_backend(), weights)),
+      second_moments_(zeros_like(state_backend(), weights)),
       gradients_(zeros_like(backend, weights)) {
   if (host != nullptr && group() != nullptr) {
     throw std::invalid_argument("Optimizer: a group's state stays on its devices");

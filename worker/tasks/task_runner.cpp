@@ -5,6 +5,7 @@
 #include <chrono>
 #include <new>
 
+#include "experiments/identity.h"
 #include "worker/tasks/finetune.h"
 #include "worker/tasks/generation.h"
 #include "worker/tasks/model_cache.h"
@@ -49,10 +50,6 @@ std::unique_ptr<backend::Backend> make_backend(const std::string& device, int th
 
 namespace {
 
-bool is_perplexity(const std::string& kind) {
-  return kind == "text" || kind == "synthetic-wiki" || kind == "synthetic-mix";
-}
-
 bool is_retrieval(const std::string& kind) {
   return kind == "lines" || kind == "passkey" || kind == "wikiqa";
 }
@@ -81,7 +78,7 @@ struct TaskRunner::State {
     EvaluationProgress progress(task.output, fmt::format("{} {} {}", task.id, outcome.type,
                                                          device.substr(0, device.find(' '))));
     const std::string& kind = task.dataset.kind;
-    if (is_perplexity(kind)) {
+    if (is_perplexity_kind(kind)) {
       outcome.cells = measure_perplexity(*loaded.model, *loaded.tokenizer, task.dataset, task.cells,
                                          progress, context);
     } else if (is_retrieval(kind)) {

@@ -5,16 +5,10 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "tests/worker/backend/support.h"
+#include "tests/worker/backend/attention_case.h"
 
 namespace ropesweep::backend {
 namespace {
-
-AttentionShape shape_of(int64_t batch, int64_t queries, int64_t keys, int64_t heads,
-                        int64_t kv_heads, int64_t head_dim) {
-  return {
-      batch, queries, keys, heads, kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim))};
-}
 
 /// Softmax of scaled scores row by row, and its gradient, as the definition has them.
 struct Naive {
@@ -73,33 +67,13 @@ struct Naive {
   }
 };
 
-/// Operands and results of one shape on a backend.
-struct Case {
-  Case(Backend& on, Dtype dtype, const AttentionShape& shape, float deviation = 1.0f)
-      : backend(on), s(shape) {
-    q = normal(on, dtype, {s.batch * s.queries, s.heads, s.head_dim}, 1, deviation);
-    k = normal(on, dtype, {s.batch * s.keys, s.kv_heads, s.head_dim}, 2, deviation);
-    v = normal(on, dtype, k.shape(), 3);
-    d_out = normal(on, dtype, q.shape(), 4);
-    out = on.allocate(dtype, q.shape());
-    lse = on.allocate(Dtype::f32, {s.batch, s.heads, s.queries});
-    d_q = on.allocate(dtype, q.shape());
-    d_k = on.allocate(dtype, k.shape());
-    d_v = on.allocate(dtype, k.shape());
-  }
-  void forward() { backend.attention(out, lse, q, k, v, s); }
-  void backward() { backend.attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, s); }
-  Naive naive() const {
-    Naive twin{s, values_of(backend, q), values_of(backend, k), values_of(backend, v),
-               values_of(backend, d_out)};
-    twin.run();
-    return twin;
-  }
-
-  Backend& backend;
-  AttentionShape s;
-  Tensor q, k, v, d_out, out, lse, d_q, d_k, d_v;
-};
+/// What the definition gives for a case's operands.
+Naive naive(const Case& run) {
+  Naive twin{run.s, values_of(run.backend, run.q), values_of(run.backend, run.k),
+             values_of(run.backend, run.v), values_of(run.backend, run.d_out)};
+  twin.run();
+  return twin;
+}
 
 class AttentionTest : public OpTest {};
 ROPESWEEP_BOTH_TYPES(AttentionTest);
@@ -114,7 +88,7 @@ TEST_P(AttentionTest, matches_the_definition) {
   for (const AttentionShape& shape : kShapes) {
     Case run(*backend_, dtype(), shape);
     run.forward();
-    const Naive twin = run.naive();
+    const Naive twin = naive(run);
     // Weights are rounded once to the type, outputs once; scores' roundings in f32 grow with K.
     const double sums = 2 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
     expect_close(values(run.out), twin.out, dtype(), 2, sums, "out");
@@ -127,7 +101,7 @@ TEST_P(AttentionTest, decodes_few_queries_as_the_definition_says) {
     for (const int64_t keys : {8, 129, 2500}) {
       Case run(*backend_, dtype(), shape_of(2, queries, keys, 6, 2, 40));
       run.forward();
-      const Naive twin = run.naive();
+      const Naive twin = naive(run);
       // Sums over thousands of keys, one after the other on some devices.
       expect_close(values(run.out), twin.out, dtype(), 2, 24, "out");
       expect_close(values(run.lse), twin.lse, Dtype::f32, 1, 24, "lse");
@@ -141,7 +115,7 @@ TEST_P(AttentionTest, decodes_any_heads) {
                                       shape_of(1, 8, 130, 6, 1, 256), shape_of(1, 1, 1, 2, 1, 7)}) {
     Case run(*backend_, dtype(), shape);
     run.forward();
-    const Naive twin = run.naive();
+    const Naive twin = naive(run);
     const double sums = 4 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
     expect_close(values(run.out), twin.out, dtype(), 2, sums, "out");
     expect_close(values(run.lse), twin.lse, Dtype::f32, 1, sums, "lse");
@@ -166,7 +140,7 @@ TEST_P(AttentionTest, large_scores_neither_overflow_nor_vanish) {
   Case run(*backend_, dtype(), shape_of(1, 200, 200, 1, 1, 32), 12.0f);
   run.forward();
   // Scores reach 1,000: their own rounding in f32 moves a weight by up to 1,000 epsilons.
-  const Naive twin = run.naive();
+  const Naive twin = naive(run);
   Values difference = values(run.out);
   for (size_t i = 0; i < difference.size(); ++i) difference[i] -= twin.out[i];
   EXPECT_LE(norm_of(difference), (4 * epsilon() + 1000 * 0x1p-23) * norm_of(twin.out));
@@ -177,7 +151,7 @@ TEST_P(AttentionTest, gradients_match_the_definition) {
     Case run(*backend_, dtype(), shape);
     run.forward();
     run.backward();
-    const Naive twin = run.naive();
+    const Naive twin = naive(run);
     // Weights or slopes once, the saved output once, the gradient once.
     const double sums = 5 + 2 * std::sqrt(static_cast<double>(shape.head_dim));
     expect_close(values(run.d_q), twin.d_q, dtype(), 3, sums, "d_q");
@@ -189,7 +163,7 @@ TEST_P(AttentionTest, gradients_match_the_definition) {
 TEST(AttentionGradientTest, the_definition_agrees_with_its_own_differences) {
   const auto backend = make_cpu_backend(1);
   const Case run(*backend, Dtype::f32, shape_of(1, 5, 7, 2, 1, 4));
-  const Naive twin = run.naive();
+  const Naive twin = naive(run);
   const auto loss = [&](Naive x) {
     x.out.assign(x.out.size(), 0.0);
     x.run();

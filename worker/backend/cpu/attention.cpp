@@ -262,7 +262,7 @@ class QueryTile {
 
 void CpuBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                            const Tensor& v, const AttentionShape& shape) {
-  if (shape.queries <= kFewQueries) {
+  if (shape.queries <= kFewRows) {
     attention_of_few_queries(out, lse, q, k, v, shape, threads_, *pool_);
     return;
   }

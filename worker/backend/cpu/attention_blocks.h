@@ -62,9 +62,8 @@ inline void pack_piece(void* packed, const HeadRows& x, int64_t piece, int64_t h
   layout.pack(packed, padded, head_dim, transposed);
 }
 
-/// Attention of few queries, T ≤ kFewQueries: operands as Backend::attention has them. A query's
+/// Attention of few queries, T ≤ kFewRows: operands as Backend::attention has them. A query's
 /// bits are its own, whatever T is, but differ from those of the blocked form.
-constexpr int64_t kFewQueries = 8;
 void attention_of_few_queries(const Tensor& out, const Tensor& lse, const Tensor& q,
                               const Tensor& k, const Tensor& v, const AttentionShape& shape,
                               int threads, MemoryPool& pool);

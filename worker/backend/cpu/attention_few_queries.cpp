@@ -1,7 +1,7 @@
 // Attention of few queries, as when a token is decoded: bound by reading keys and values, so these
 // are read where they lie, once for all heads of their group.
 //
-// Letters: T queries ≤ kFewQueries · S keys · H query heads · G key-value heads · K head dimension.
+// Letters: T queries ≤ kFewRows · S keys · H query heads · G key-value heads · K head dimension.
 // A task is a chunk of the keys of one sequence and key-value head, for every query of the group:
 // greatest score m, sum l and weighted values o of the chunk, which are merged in the order of the
 // chunks.

@@ -4,11 +4,9 @@
 
 #include <cstdint>
 
-#include "worker/backend/tensor.h"
+#include "worker/backend/ops.h"
 
 namespace ropesweep::backend::cpu {
-
-constexpr int64_t kFewRows = 8;
 
 /// out[R, N] = a[R, M] · weight[N, M]ᵀ (+ out), R ≤ kFewRows, any mix of f32 and bf16. Each row's
 /// bits are its own, whatever R is, but differ from those of the tiled product.

@@ -20,19 +20,8 @@ __global__ void __launch_bounds__(kTileThreads)
   float* const v_tile = k_tile + kTile * stride;
   float* const weights = v_tile + kTile * stride;
 
-  const int row = static_cast<int>(threadIdx.x) / kRowThreads;
-  const int c = static_cast<int>(threadIdx.x) % kRowThreads;
-  // The last tiles see the most keys and come first.
-  const int64_t first = int64_t{gridDim.x - 1 - blockIdx.x} * kTile, t = first + row;
-  const int64_t head = blockIdx.y, batch = blockIdx.z;
-  const int64_t kv_head = head / (s.heads / s.kv_heads);
-  const int64_t q_row = s.heads * s.head_dim, kv_row = s.kv_heads * s.head_dim;
-  const int64_t q_at = batch * s.queries * q_row + head * s.head_dim;
-  const int64_t kv_at = batch * s.keys * kv_row + kv_head * s.head_dim;
-  const int64_t past = s.keys - s.queries;  // query t sees keys 0 … past + t
-  const int64_t last = first + kTile < s.queries ? first + kTile : s.queries;
-  const int64_t visible = past + last;  // of any query of the tile
-
+  const auto [row, c, first, t, head, batch, q_row, kv_row, q_at, kv_at, past, visible] =
+      QueryTile(s);
   load_tile(q_tile, q + q_at, first, s.queries, q_row, s.head_dim);
   float most = -INFINITY, sum = 0;
   float sums[kColumns] = {};
@@ -78,7 +67,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 void CudaBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                             const Tensor& v, const AttentionShape& shape) {
-  if (shape.queries <= kFewQueries) return attention_of_few(out, lse, q, k, v, shape);
+  if (shape.queries <= kFewRows) return attention_of_few(out, lse, q, k, v, shape);
   if (fused_attention_ && fused_attention_->forward(out, lse, q, k, v, shape)) return;
   const dim3 grid(static_cast<unsigned>(ceil_div(shape.queries, kTile)),
                   static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch));

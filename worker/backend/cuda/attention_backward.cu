@@ -76,16 +76,8 @@ __global__ void __launch_bounds__(kTileThreads)
     d_query_kernel(T* d_q, const T* d_out, const T* q, const T* k, const T* v, const float* lse,
                    const float* delta, AttentionSizes s) {
   const Tiles tiles(s.head_dim);
-  const int row = static_cast<int>(threadIdx.x) / kRowThreads;
-  const int c = static_cast<int>(threadIdx.x) % kRowThreads;
-  const int64_t first = int64_t{gridDim.x - 1 - blockIdx.x} * kTile, t = first + row;
-  const int64_t head = blockIdx.y, batch = blockIdx.z;
-  const int64_t kv_head = head / (s.heads / s.kv_heads);
-  const int64_t q_row = s.heads * s.head_dim, kv_row = s.kv_heads * s.head_dim;
-  const int64_t q_at = batch * s.queries * q_row + head * s.head_dim;
-  const int64_t kv_at = batch * s.keys * kv_row + kv_head * s.head_dim;
-  const int64_t past = s.keys - s.queries;
-  const int64_t last = first + kTile < s.queries ? first + kTile : s.queries;
+  const auto [row, c, first, t, head, batch, q_row, kv_row, q_at, kv_at, past, visible] =
+      QueryTile(s);
   const int64_t statistics = (batch * s.heads + head) * s.queries + t;
   const float row_lse = t < s.queries ? lse[statistics] : 0.0f;
   const float row_delta = t < s.queries ? delta[statistics] : 0.0f;
@@ -93,7 +85,7 @@ __global__ void __launch_bounds__(kTileThreads)
   load_tile(tiles.q, q + q_at, first, s.queries, q_row, s.head_dim);
   load_tile(tiles.d_out, d_out + q_at, first, s.queries, q_row, s.head_dim);
   float sums[kColumns] = {};
-  for (int64_t key = 0; key < past + last; key += kTile) {
+  for (int64_t key = 0; key < visible; key += kTile) {
     __syncthreads();
     load_tile(tiles.k, k + kv_at, key, s.keys, kv_row, s.head_dim);
     load_tile(tiles.v, v + kv_at, key, s.keys, kv_row, s.head_dim);

@@ -44,8 +44,6 @@ using fe::graph::Graph;
 using fe::graph::Tensor_attributes;
 using TensorAttributes = std::shared_ptr<Tensor_attributes>;
 
-/// A backward pass of fewer queries is not worth a plan.
-constexpr int64_t kFewestQueries = 9;
 /// The length whose recommended engine is taken for all lengths.
 constexpr int64_t kManyTokens = 4096;
 /// What the backward pass's workspace should stay below, where one group of heads does; beyond
@@ -247,7 +245,8 @@ struct CudnnAttention::State {
 
   /// The plan of a shape, null where there is none.
   const Plan* plan(const AttentionShape& s, bool backward) {
-    if (s.queries < kFewestQueries || s.head_dim % 8 != 0) return nullptr;
+    // A backward pass of few queries is not worth a plan.
+    if (s.queries <= kFewRows || s.head_dim % 8 != 0) return nullptr;
     const PlanKey key = PlanShape{s, s.batch, s.kv_heads, backward}.key();
     const auto known = plans.find(key);
     if (known != plans.end()) return known->second ? &*known->second : nullptr;

@@ -30,6 +30,32 @@ constexpr size_t tile_floats(int64_t head_dim) {
   return static_cast<size_t>(kTile) * static_cast<size_t>(tile_stride(static_cast<int>(head_dim)));
 }
 
+/// A block's tile of queries in a grid of tiles · H · B, and what its threads are in it.
+struct QueryTile {
+  int row, c;             ///< this thread's row of the tile, and its number among the row's
+  int64_t first, t;       ///< the tile's first query; this row's
+  int64_t head, batch;    ///< of queries
+  int64_t q_row, kv_row;  ///< elements from a token's row to the next
+  int64_t q_at, kv_at;    ///< where the head begins, and its key-value head
+  int64_t past;           ///< query t sees keys 0 … past + t
+  int64_t visible;        ///< keys that any query of the tile sees
+
+  __device__ __forceinline__ explicit QueryTile(const AttentionSizes& s)
+      : row(static_cast<int>(threadIdx.x) / kRowThreads),
+        c(static_cast<int>(threadIdx.x) % kRowThreads),
+        // The last tiles see the most keys and come first.
+        first(int64_t{gridDim.x - 1 - blockIdx.x} * kTile),
+        t(first + row),
+        head(blockIdx.y),
+        batch(blockIdx.z),
+        q_row(s.heads * s.head_dim),
+        kv_row(s.kv_heads * s.head_dim),
+        q_at(batch * s.queries * q_row + head * s.head_dim),
+        kv_at(batch * s.keys * kv_row + head / (s.heads / s.kv_heads) * s.head_dim),
+        past(s.keys - s.queries),
+        visible(past + (first + kTile < s.queries ? first + kTile : s.queries)) {}
+};
+
 /// Calls `body` with the columns that a thread of a row has at most: K/4 rounded up to 8, 16, 32 or
 /// 64.
 template <typename Body>

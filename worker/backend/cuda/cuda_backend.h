@@ -16,9 +16,6 @@
 
 namespace ropesweep::backend::cuda {
 
-/// So many queries at most count as decoding (ops.h).
-constexpr int64_t kFewQueries = 8;
-
 enum class Attention { fused_where_possible, own_kernels };
 
 class CudaBackend final : public Backend {
@@ -89,7 +86,7 @@ class CudaBackend final : public Backend {
   /// The device is a thread's own choice, and tasks have threads of their own: chosen by the ops
   /// that a thread can begin with, those that bring tensors into being, move or read them.
   void use_device() const;
-  /// attention() of at most kFewQueries queries.
+  /// attention() of at most kFewRows queries.
   void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                         const Tensor& v, const AttentionShape& shape);
   /// Storage of `bytes` that lives as long as what is returned.

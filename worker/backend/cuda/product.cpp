@@ -6,17 +6,27 @@
 
 namespace ropesweep::backend::cuda {
 
+namespace {
+
+/// c[m, n] = op(a) · op(b) with k between them: what every product says of its operands.
+ProductCall call_of(const Tensor& c, const Tensor& a, const Tensor& b, int64_t k) {
+  ProductCall call;
+  call.m = c.dim(0);
+  call.n = c.dim(1);
+  call.k = k;
+  call.a = a.raw();
+  call.b = b.raw();
+  call.c = c.raw();
+  call.dtype = a.dtype();
+  call.c_dtype = c.dtype();
+  return call;
+}
+
+}  // namespace
+
 void CudaBackend::product(const Tensor& out, const Tensor& a, const Tensor& weight,
                           bool accumulate) {
-  ProductCall call;
-  call.m = a.dim(0);
-  call.n = weight.dim(0);
-  call.k = weight.dim(1);
-  call.a = a.raw();
-  call.b = weight.raw();
-  call.c = out.raw();
-  call.dtype = a.dtype();
-  call.c_dtype = out.dtype();
+  ProductCall call = call_of(out, a, weight, weight.dim(1));
   call.transpose_b = true;
   call.accumulate = accumulate;
   call.rows_are_tokens = true;
@@ -26,15 +36,7 @@ void CudaBackend::product(const Tensor& out, const Tensor& a, const Tensor& weig
 
 void CudaBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
                                          const Tensor& weight, bool accumulate) {
-  ProductCall call;
-  call.m = d_out.dim(0);
-  call.n = weight.dim(1);
-  call.k = weight.dim(0);
-  call.a = d_out.raw();
-  call.b = weight.raw();
-  call.c = d_a.raw();
-  call.dtype = d_out.dtype();
-  call.c_dtype = d_a.dtype();
+  ProductCall call = call_of(d_a, d_out, weight, weight.dim(0));
   call.accumulate = accumulate;
   call.rows_are_tokens = true;
   products_->run(call);
@@ -42,15 +44,7 @@ void CudaBackend::product_backward_input(const Tensor& d_a, const Tensor& d_out,
 
 void CudaBackend::product_backward_weight(const Tensor& d_weight, const Tensor& d_out,
                                           const Tensor& a) {
-  ProductCall call;
-  call.m = d_out.dim(1);
-  call.n = a.dim(1);
-  call.k = a.dim(0);
-  call.a = d_out.raw();
-  call.b = a.raw();
-  call.c = d_weight.raw();
-  call.dtype = a.dtype();
-  call.c_dtype = Dtype::f32;
+  ProductCall call = call_of(d_weight, d_out, a, a.dim(0));
   call.transpose_a = true;
   call.accumulate = true;
   products_->run(call);

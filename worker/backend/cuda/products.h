@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "worker/backend/tensor.h"
+#include "worker/backend/ops.h"
 
 namespace ropesweep::backend::cuda {
 
@@ -27,9 +27,6 @@ struct ProductCall {
   /// but up to kFewRows of them may take a faster path of their own (decoding).
   bool few_rows_apart = false;
 };
-
-/// As on the CPU (ops.h).
-constexpr int64_t kFewRows = 8;
 
 class Products {
  public:

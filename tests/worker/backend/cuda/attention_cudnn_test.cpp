@@ -4,44 +4,11 @@
 
 #include <string>
 
-#include "tests/worker/backend/support.h"
+#include "tests/worker/backend/attention_case.h"
 #include "worker/backend/cuda/cuda_backend.h"
 
 namespace ropesweep::backend {
 namespace {
-
-AttentionShape shape_of(int64_t batch, int64_t queries, int64_t keys, int64_t heads,
-                        int64_t kv_heads, int64_t head_dim) {
-  return {
-      batch, queries, keys, heads, kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim))};
-}
-
-/// Operands and results of one shape on one backend.
-struct Case {
-  Case(cuda::CudaBackend& backend, const AttentionShape& shape, Dtype dtype = Dtype::bf16)
-      : on(backend), s(shape) {
-    q = normal(on, dtype, {s.batch * s.queries, s.heads, s.head_dim}, 1);
-    k = normal(on, dtype, {s.batch * s.keys, s.kv_heads, s.head_dim}, 2);
-    v = normal(on, dtype, k.shape(), 3);
-    d_out = normal(on, dtype, q.shape(), 4);
-    out = on.allocate(dtype, q.shape());
-    lse = on.allocate(Dtype::f32, {s.batch, s.heads, s.queries});
-    d_q = on.allocate(dtype, q.shape());
-    d_k = on.allocate(dtype, k.shape());
-    d_v = on.allocate(dtype, k.shape());
-  }
-  void forward() { on.attention(out, lse, q, k, v, s); }
-  void backward() { on.attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, s); }
-  std::string bits() {
-    std::string all;
-    for (const Tensor& x : {out, lse, d_q, d_k, d_v}) all += bytes_of(on, x);
-    return all;
-  }
-
-  cuda::CudaBackend& on;
-  AttentionShape s;
-  Tensor q, k, v, d_out, out, lse, d_q, d_k, d_v;
-};
 
 class CudnnAttentionTest : public testing::Test {
  protected:
@@ -70,7 +37,7 @@ TEST_F(CudnnAttentionTest, agrees_with_our_kernels) {
     SCOPED_TRACE(testing::Message()
                  << "B " << shape.batch << " T " << shape.queries << " S " << shape.keys << " H "
                  << shape.heads << " G " << shape.kv_heads << " K " << shape.head_dim);
-    Case fused(*fused_, shape), own(*own_, shape);
+    Case fused(*fused_, Dtype::bf16, shape), own(*own_, Dtype::bf16, shape);
     const int64_t before = calls();
     fused.forward();
     fused.backward();
@@ -94,7 +61,7 @@ TEST_F(CudnnAttentionTest, agrees_with_our_kernels) {
 
 TEST_F(CudnnAttentionTest, twice_the_same_bits) {
   for (const AttentionShape& shape : {kShapes[1], kShapes[3], kShapes[6]}) {
-    Case run(*fused_, shape);
+    Case run(*fused_, Dtype::bf16, shape);
     run.forward();
     run.backward();
     const std::string first = run.bits();
@@ -107,11 +74,11 @@ TEST_F(CudnnAttentionTest, twice_the_same_bits) {
 /// With dP of all heads past the target, heads and the batch are taken in parts.
 TEST_F(CudnnAttentionTest, parts_of_heads_have_the_bits_of_the_whole) {
   constexpr int64_t tokens = 4096, groups = 40, head_dim = 32;
-  Case all(*fused_, shape_of(2, tokens, tokens, 2 * groups, groups, head_dim));
+  Case all(*fused_, Dtype::bf16, shape_of(2, tokens, tokens, 2 * groups, groups, head_dim));
   all.forward();
   all.backward();
   // The second sequence's last group alone.
-  Case one(*fused_, shape_of(1, tokens, tokens, 2, 1, head_dim));
+  Case one(*fused_, Dtype::bf16, shape_of(1, tokens, tokens, 2, 1, head_dim));
   const auto take = [&](const Tensor& to, const Tensor& from, int64_t of) {
     const Values source = values_of(*fused_, from);
     Values part;
@@ -137,13 +104,13 @@ TEST_F(CudnnAttentionTest, parts_of_heads_have_the_bits_of_the_whole) {
 
 TEST_F(CudnnAttentionTest, leaves_the_rest_to_our_kernels) {
   const int64_t before = calls();
-  Case odd(*fused_, shape_of(1, 40, 40, 2, 1, 34));
+  Case odd(*fused_, Dtype::bf16, shape_of(1, 40, 40, 2, 1, 34));
   odd.forward();
   odd.backward();
-  Case wide(*fused_, shape_of(1, 40, 40, 2, 1, 64), Dtype::f32);
+  Case wide(*fused_, Dtype::f32, shape_of(1, 40, 40, 2, 1, 64));
   wide.forward();
   wide.backward();
-  Case few(*fused_, shape_of(1, 8, 400, 2, 1, 64));
+  Case few(*fused_, Dtype::bf16, shape_of(1, 8, 400, 2, 1, 64));
   few.forward();
   EXPECT_EQ(calls(), before);
 }
