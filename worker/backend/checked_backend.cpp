@@ -299,6 +299,7 @@ class CheckedBackend final : public Backend {
   }
 
   void synchronize() override { inner_->synchronize(); }
+  void* stream() const override { return inner_->stream(); }
 
  private:
   std::unique_ptr<Backend> inner_;

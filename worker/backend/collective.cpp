@@ -7,6 +7,12 @@ namespace ropesweep::backend {
 
 namespace {
 
+/// What has ended before it could be waited for.
+class Ended final : public Pending {
+ public:
+  void wait() override {}
+};
+
 class LoneCollective final : public Collective {
  public:
   explicit LoneCollective(Backend& backend) : backend_(backend) {}
@@ -16,14 +22,17 @@ class LoneCollective final : public Collective {
   void broadcast(const Tensor&, int root) override {
     require(root == 0, "broadcast", "the root is no member");
   }
-  using Collective::all_gather, Collective::reduce_scatter;
-  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) override {
+  std::unique_ptr<Pending> begin_all_gather(std::span<const Tensor> outs,
+                                            std::span<const Tensor> parts) override {
     check_all_gather(outs, parts, 1);
     for (size_t i = 0; i < outs.size(); ++i) backend_.copy(outs[i], parts[i]);
+    return std::make_unique<Ended>();
   }
-  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) override {
+  std::unique_ptr<Pending> begin_reduce_scatter(std::span<const Tensor> parts,
+                                                std::span<const Tensor> xs) override {
     check_reduce_scatter(parts, xs, 1);
     for (size_t i = 0; i < parts.size(); ++i) backend_.copy(parts[i], xs[i]);
+    return std::make_unique<Ended>();
   }
   void all_reduce(const Tensor& x) override { check_all_reduce(x); }
   double sum(double x) override { return x; }

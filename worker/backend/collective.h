@@ -1,5 +1,7 @@
 // What the ranks of a group do together: several devices that work on one task. Every member calls
-// the same operations in the same order; each returns when this member's part of it is done.
+// the same operations in the same order; each returns when this member's part of it is done. Those
+// that begin_… begins run while the member goes on, in the order in which they and all others were
+// begun.
 //
 // Sums are taken in the order of the ranks, so that they don't depend on which message came first
 // and repeat to the bit. A member that dies or falls silent ends an operation of the others with
@@ -25,6 +27,19 @@ class LostMember : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// An operation that was begun. Until wait() returns, what it writes must not be touched, and what
+/// it reads must not be written. Storage stays its own until it has ended, whether or not it is
+/// waited for: one that is dropped still takes its turn, since the other members count on it. What
+/// is under way when the group goes is cut off.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  /// Returns when this member's part is done. Errors: LostMember, also when an earlier operation
+  /// failed or the group is gone.
+  virtual void wait() = 0;
+};
+
+/// For one thread at a time.
 class Collective {
  public:
   virtual ~Collective() = default;
@@ -36,11 +51,19 @@ class Collective {
   virtual void broadcast(const Tensor& x, int root) = 0;
   /// out = the parts of all ranks in the order of the ranks, end to end; of several tensors in one
   /// message. One type; out has n times the elements of part. They must not overlap.
-  virtual void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Pending> begin_all_gather(
+      std::span<const Tensor> outs, std::span<const Tensor> parts) = 0;
+  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) {
+    begin_all_gather(outs, parts)->wait();
+  }
   void all_gather(const Tensor& out, const Tensor& part) { all_gather({&out, 1}, {&part, 1}); }
   /// part = this rank's of the n equal parts of Σ x over the ranks; of several tensors in one
   /// message. f32; they must not overlap.
-  virtual void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Pending> begin_reduce_scatter(
+      std::span<const Tensor> parts, std::span<const Tensor> xs) = 0;
+  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) {
+    begin_reduce_scatter(parts, xs)->wait();
+  }
   void reduce_scatter(const Tensor& part, const Tensor& x) { reduce_scatter({&part, 1}, {&x, 1}); }
   /// x = Σ x over the ranks, the same bits everywhere. f32.
   virtual void all_reduce(const Tensor& x) = 0;
@@ -75,12 +98,13 @@ struct NcclGroup {
   std::chrono::milliseconds timeout = std::chrono::minutes(5);
 };
 
-/// Members on CUDA devices (NCCL). Only where the build has it (ROPESWEEP_NCCL). `backend` is the
-/// CUDA backend of `device` and must outlive the group. Errors: LostMember, std::invalid_argument
-/// for an id of another length.
+/// Members on CUDA devices (NCCL). `backend` is the CUDA backend of `device` and must outlive the
+/// group. The program finds it in a library beside it (nccl_plugin.cpp); what links backend_nccl
+/// has it by itself. Errors: LostMember, std::invalid_argument for an id of another length,
+/// NoDevice where the build has no NCCL or it can't be opened.
 std::unique_ptr<Collective> make_nccl_collective(Backend& backend, int device,
                                                  const NcclGroup& group);
-/// An id for a new group, for all its members.
+/// An id for a new group, for all its members. Errors: NoDevice as above.
 std::string make_nccl_id();
 
 /// Throw std::invalid_argument "OP: WHAT" for tensors that don't fit (for the implementations).

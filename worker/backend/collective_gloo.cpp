@@ -1,6 +1,6 @@
 // A group of CPUs over TCP, with Gloo's connections and messages. Gloo's own reductions add in the
 // order of a ring or a tree; here each rank gets the others' parts and adds them in the order of
-// the ranks, which takes no more bytes on the wire.
+// the ranks, which takes no more bytes on the wire. All of it happens in a thread of the group's.
 #include <gloo/rendezvous/context.h>
 #include <gloo/rendezvous/file_store.h>
 #include <gloo/transport/tcp/device.h>
@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <mutex>
 #include <vector>
 
 #include "worker/backend/checked_backend.h"
 #include "worker/backend/collective.h"
+#include "worker/backend/operation_queue.h"
 
 namespace ropesweep::backend {
 
@@ -22,6 +24,18 @@ namespace {
 struct Piece {
   void* data = nullptr;
   size_t bytes = 0;
+};
+
+/// The messages of an exchange that is under way.
+struct Exchange {
+  using Buffer = std::unique_ptr<gloo::transport::UnboundBuffer>;
+  std::vector<Buffer> receiving, sending;
+
+  /// Ends the waits for them, from another thread. Those that have not begun end at once, too.
+  void abort() const {
+    for (const Buffer& buffer : receiving) buffer->abortWaitRecv();
+    for (const Buffer& buffer : sending) buffer->abortWaitSend();
+  }
 };
 
 /// Gloo writes to a dead member's socket as to any other: that must be an error of the write and
@@ -49,6 +63,14 @@ class GlooCollective final : public Collective {
     });
   }
 
+  ~GlooCollective() override {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+    if (under_way_ != nullptr) under_way_->abort();
+  }
+  GlooCollective(const GlooCollective&) = delete;
+  GlooCollective& operator=(const GlooCollective&) = delete;
+
   int rank() const override { return group_.rank; }
   int size() const override { return group_.size; }
 
@@ -60,12 +82,55 @@ class GlooCollective final : public Collective {
     } else {
       in[static_cast<size_t>(root)] = {x.raw(), x.bytes()};
     }
-    exchange("broadcast", out, in);
+    run("broadcast", [&] { exchange("broadcast", out, in); });
   }
 
-  using Collective::all_gather, Collective::reduce_scatter;
-  void all_gather(std::span<const Tensor> outs, std::span<const Tensor> parts) override {
+  std::unique_ptr<Pending> begin_all_gather(std::span<const Tensor> outs,
+                                            std::span<const Tensor> parts) override {
     check_all_gather(outs, parts, size());
+    return queue_.submit(
+        "all_gather", [this, out = std::vector(outs.begin(), outs.end()),
+                       in = std::vector(parts.begin(), parts.end())] { gather_tensors(out, in); });
+  }
+
+  std::unique_ptr<Pending> begin_reduce_scatter(std::span<const Tensor> parts,
+                                                std::span<const Tensor> xs) override {
+    check_reduce_scatter(parts, xs, size());
+    return queue_.submit("reduce_scatter",
+                         [this, out = std::vector(parts.begin(), parts.end()),
+                          in = std::vector(xs.begin(), xs.end())] { reduce_tensors(out, in); });
+  }
+
+  void all_reduce(const Tensor& x) override {
+    check_all_reduce(x);
+    run("all_reduce", [&] { all_reduce_tensor(x); });
+  }
+
+  double sum(double x) override {
+    std::vector<double> terms(members());
+    run("sum", [&] { gather("sum", terms.data(), {&x, sizeof(x)}); });
+    double total = 0;
+    for (const double term : terms) total += term;
+    return total;
+  }
+
+  void barrier() override {
+    uint8_t here = 1;
+    std::vector<uint8_t> all(members());
+    run("barrier", [&] { gather("barrier", all.data(), {&here, 1}); });
+  }
+
+ private:
+  size_t members() const { return static_cast<size_t>(group_.size); }
+  size_t self() const { return static_cast<size_t>(group_.rank); }
+
+  /// An operation, begun and waited for.
+  void run(const char* what, std::function<void()> operation) {
+    queue_.submit(what, std::move(operation))->wait();
+  }
+
+  // --- what follows runs in the queue's thread ---------------------------------------------------
+  void gather_tensors(std::span<const Tensor> outs, std::span<const Tensor> parts) {
     if (outs.size() == 1) {
       gather("all_gather", outs[0].raw(), {parts[0].raw(), parts[0].bytes()});
       return;
@@ -86,8 +151,7 @@ class GlooCollective final : public Collective {
     }
   }
 
-  void reduce_scatter(std::span<const Tensor> parts, std::span<const Tensor> xs) override {
-    check_reduce_scatter(parts, xs, size());
+  void reduce_tensors(std::span<const Tensor> parts, std::span<const Tensor> xs) {
     size_t own = 0;  // elements of all parts
     for (const Tensor& part : parts) own += static_cast<size_t>(part.elements());
     std::vector<size_t> firsts(members() + 1);
@@ -113,8 +177,7 @@ class GlooCollective final : public Collective {
     }
   }
 
-  void all_reduce(const Tensor& x) override {
-    check_all_reduce(x);
+  void all_reduce_tensor(const Tensor& x) {
     const auto elements = static_cast<size_t>(x.elements());
     std::vector<size_t> firsts(members() + 1);
     for (size_t r = 0; r < firsts.size(); ++r) firsts[r] = r * elements / members();
@@ -130,24 +193,6 @@ class GlooCollective final : public Collective {
     exchange("all_reduce", std::vector<Piece>(members(), own), in);
   }
 
-  double sum(double x) override {
-    std::vector<double> terms(members());
-    gather("sum", terms.data(), {&x, sizeof(x)});
-    double total = 0;
-    for (const double term : terms) total += term;
-    return total;
-  }
-
-  void barrier() override {
-    uint8_t here = 1;
-    std::vector<uint8_t> all(members());
-    gather("barrier", all.data(), {&here, 1});
-  }
-
- private:
-  size_t members() const { return static_cast<size_t>(group_.size); }
-  size_t self() const { return static_cast<size_t>(group_.rank); }
-
   /// Gloo's failures as ours: whatever it says, a member is out of reach.
   template <typename Action>
   void during(const char* what, Action&& action) const try {
@@ -157,24 +202,38 @@ class GlooCollective final : public Collective {
                      std::to_string(size()) + " lost another: " + failure.what());
   }
 
+  /// What the group's end would have to cut off; null: nothing.
+  void announce(const Exchange* exchange) {
+    const std::lock_guard lock(mutex_);
+    under_way_ = exchange;
+    if (ending_ && exchange != nullptr) exchange->abort();
+  }
+
   /// out[r] to rank r and in[r] from it, for all others; empty pieces make no message.
   void exchange(const char* what, const std::vector<Piece>& out, const std::vector<Piece>& in) {
-    using Buffer = std::unique_ptr<gloo::transport::UnboundBuffer>;
     during(what, [&] {
       const auto slot = static_cast<uint64_t>(context_->nextSlot());
-      std::vector<Buffer> receiving, sending;
+      Exchange messages;
       for (size_t r = 0; r < members(); ++r) {
         if (r == self() || in[r].bytes == 0) continue;
-        receiving.push_back(context_->createUnboundBuffer(in[r].data, in[r].bytes));
-        receiving.back()->recv(static_cast<int>(r), slot);
+        messages.receiving.push_back(context_->createUnboundBuffer(in[r].data, in[r].bytes));
+        messages.receiving.back()->recv(static_cast<int>(r), slot);
       }
       for (size_t r = 0; r < members(); ++r) {
         if (r == self() || out[r].bytes == 0) continue;
-        sending.push_back(context_->createUnboundBuffer(out[r].data, out[r].bytes));
-        sending.back()->send(static_cast<int>(r), slot);
+        messages.sending.push_back(context_->createUnboundBuffer(out[r].data, out[r].bytes));
+        messages.sending.back()->send(static_cast<int>(r), slot);
       }
-      for (const Buffer& buffer : receiving) buffer->waitRecv(group_.timeout);
-      for (const Buffer& buffer : sending) buffer->waitSend(group_.timeout);
+      struct Announced {
+        GlooCollective& group;
+        ~Announced() { group.announce(nullptr); }
+      } const announced{*this};
+      announce(&messages);
+      const auto require_end = [](bool ended) {
+        if (!ended) throw std::runtime_error("the group went before the operation's end");
+      };
+      for (const auto& buffer : messages.receiving) require_end(buffer->waitRecv(group_.timeout));
+      for (const auto& buffer : messages.sending) require_end(buffer->waitSend(group_.timeout));
     });
   }
 
@@ -208,6 +267,10 @@ class GlooCollective final : public Collective {
 
   GlooGroup group_;
   std::shared_ptr<gloo::rendezvous::Context> context_;
+  std::mutex mutex_;  // of what follows
+  const Exchange* under_way_ = nullptr;
+  bool ending_ = false;
+  OperationQueue queue_;  // last: its thread uses the others
 };
 
 }  // namespace

@@ -3,12 +3,12 @@
 // without them.
 #include <dlfcn.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include <memory>
 #include <string>
 
 #include "worker/backend/checked_backend.h"
 #include "worker/backend/ops.h"
+#include "worker/backend/plugin.h"
 
 namespace ropesweep::backend {
 
@@ -16,53 +16,23 @@ namespace {
 
 /// The functions of cuda/plugin.cpp, or why they are not there.
 struct Plugin {
-  int (*device_count)() = nullptr;
-  Backend* (*make)(int device, std::string* why_not) = nullptr;
-  std::string why_not;
+  PluginLibrary library{"libropesweep_cuda.so", "this build has no CUDA backend"};
+  int (*device_count)() = library.find<int()>("ropesweep_cuda_device_count");
+  Backend* (*make)(int device, std::string* why_not) =
+      library.find<Backend*(int, std::string*)>("ropesweep_make_cuda_backend");
 };
 
-std::filesystem::path beside_the_program(const char* name) {
-  std::error_code failure;
-  return std::filesystem::read_symlink("/proc/self/exe", failure).parent_path() / name;
-}
-
-/// Another library than the program's own, for tests: the emulated device.
-const char* other_plugin() { return std::getenv("ROPESWEEP_CUDA_PLUGIN"); }
-
-Plugin open_plugin() {
-  Plugin plugin;
-  const std::filesystem::path file =
-      other_plugin() != nullptr ? other_plugin() : beside_the_program("libropesweep_cuda.so");
-  if (!std::filesystem::exists(file)) {
-    plugin.why_not = "this build has no CUDA backend (" + file.string() + ")";
-    return plugin;
-  }
-  // Never closed: CUDA's own threads and handlers live in it.
-  void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    plugin.why_not = "the CUDA backend can't be opened: " + std::string(::dlerror());
-    return plugin;
-  }
-  plugin.device_count = reinterpret_cast<decltype(plugin.device_count)>(
-      ::dlsym(library, "ropesweep_cuda_device_count"));
-  plugin.make =
-      reinterpret_cast<decltype(plugin.make)>(::dlsym(library, "ropesweep_make_cuda_backend"));
-  if (plugin.device_count == nullptr || plugin.make == nullptr) {
-    plugin.make = nullptr;
-    plugin.why_not = file.string() + " is of another version";
-  }
-  return plugin;
-}
-
 const Plugin& plugin() {
-  static const Plugin opened = open_plugin();
+  static const Plugin opened;
   return opened;
 }
 
 }  // namespace
 
 int cuda_device_count() {
-  if (other_plugin() != nullptr) return plugin().make == nullptr ? 0 : plugin().device_count();
+  if (other_cuda_plugin() != nullptr) {
+    return plugin().library.complete() ? plugin().device_count() : 0;
+  }
   // By the driver's own library: a few milliseconds, where the toolkit's take a hundred.
   void* driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) return 0;
@@ -78,7 +48,7 @@ int cuda_device_count() {
 }
 
 std::unique_ptr<Backend> make_cuda_backend(int device) {
-  if (plugin().make == nullptr) throw NoDevice(plugin().why_not);
+  if (!plugin().library.complete()) throw NoDevice(plugin().library.why_not());
   std::string why_not;
   std::unique_ptr<Backend> made(plugin().make(device, &why_not));
   if (made == nullptr) throw NoDevice(why_not);

@@ -152,6 +152,9 @@ class Backend {
                      const Tensor& gradient, const AdamwStep& step) = 0;
 
   virtual void synchronize() = 0;
+  /// The queue of the device in which the ops run in order, for what runs beside them (a
+  /// cudaStream_t; collective.h); null: an op is done when it returns.
+  virtual void* stream() const { return nullptr; }
 };
 
 /// What a make_…_backend throws when there is no such device.

@@ -36,9 +36,16 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
 
-  Tensor residual = embed(pass);
+  // Of the group's work, gathering the next part and summing the last one's gradients run beside
+  // what is computed. All ranks begin them in this order.
+  Gathering<Tensor> table = parts_.embedding(weights_);
+  Gathering<Layer> next = parts_.layer(weights_, 0);
+  Gathering<Head> head;
+  Layer w;
+  Tensor residual = embed(pass, table.take());
   for (size_t layer = 0; layer < kept.size(); ++layer) {
-    const Layer w = parts_.layer(weights_, layer);
+    w = next.take();
+    gather_after(layer, next, &head);
     if (recompute == Recompute::none) {
       pass.keep = true;
       residual = attention_block(w, layer, pass, residual, kept[layer].attention);
@@ -61,12 +68,17 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   }
 
   const Tensor d_residual = new_rows(pass.rows(), config_.width);
-  const double loss = head_backward(pass, residual, targets, loss_scale, gradients, d_residual);
+  Head d_head = parts_.head_gradients(gradients);
+  const double loss =
+      head_backward(pass, head.take(), residual, targets, loss_scale, d_head, d_residual);
   residual = {};
+  Summing summing = parts_.reduce_head(gradients, d_head);
+  d_head = {};
   pass.keep = true;
-  for (size_t layer = kept.size(); layer-- > 0;) {
+  for (size_t layer = kept.size(); layer-- > 0;) {  // w is still that of the last one
+    if (layer > 0) next = parts_.layer(weights_, layer - 1);
     LayerActivations& a = kept[layer];
-    const Layer w = parts_.layer(weights_, layer), d_w = parts_.layer_gradients(gradients, layer);
+    const Layer d_w = parts_.layer_gradients(gradients, layer);
     if (recompute != Recompute::none) {
       const Tensor middle = attention_block(w, layer, pass, a.input, a.attention);
       mlp_block(w, pass, middle, a.mlp);
@@ -75,21 +87,25 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     a.mlp = {};
     attention_backward(w, pass, d_residual, a.attention, d_w);
     a = {};
-    parts_.reduce_layer(gradients, layer, d_w);
+    summing.finish();
+    summing = parts_.reduce_layer(gradients, layer, d_w);
+    if (layer > 0) w = next.take();
   }
+  w = {};
   const Tensor d_embedding = parts_.embedding_gradient(gradients);
   backend_.embedding_backward(d_embedding, d_residual, pass.ids);
-  parts_.reduce_embedding(gradients, d_embedding);
+  summing.finish();
+  summing = parts_.reduce_embedding(gradients, d_embedding);
+  summing.finish();
   return loss;
 }
 
 /// Losses, and the gradient through the output product and the final norm, a chunk of rows at a
 /// time. Fills d_residual; returns Σ nll.
-double Model::head_backward(const Pass& pass, const Tensor& residual,
+double Model::head_backward(const Pass& pass, const Head& head, const Tensor& residual,
                             std::span<const int32_t> targets, double loss_scale,
-                            const Weights& gradients, const Tensor& d_residual) {
+                            const Head& gradients, const Tensor& d_residual) {
   backend_.zero(d_residual);
-  const Head head = parts_.head(weights_), d_head = parts_.head_gradients(gradients);
   const int64_t most = head_rows(training_logits_bytes);
   // All rows' losses, so that the device is waited for once.
   const Tensor losses = new_f32({pass.rows()});
@@ -110,13 +126,12 @@ double Model::head_backward(const Pass& pass, const Tensor& residual,
     backend_.cross_entropy(losses.rows(first, rows), logits, target_ids);
     const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
     backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
-    backend_.product_backward_weight(d_head.output, d_logits, normed);
+    backend_.product_backward_weight(gradients.output, d_logits, normed);
     const Tensor d_normed = new_rows(rows, config_.width);
     backend_.product_backward_input(d_normed, d_logits, head.output, false);
-    backend_.rms_norm_backward(d_residual.rows(first, rows), d_head.final_norm, d_normed, input,
+    backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
                                rstd, head.final_norm);
   }
-  parts_.reduce_head(gradients, d_head);
   std::vector<float> nll(static_cast<size_t>(pass.rows()));
   backend_.download(nll.data(), losses);
   return std::accumulate(nll.begin(), nll.end(), 0.0);

@@ -25,16 +25,17 @@ backend::Tensor Model::last_logits(KvCache& cache, std::span<const int32_t> ids)
     throw std::invalid_argument("Model::extend: the cache was filled under other positions");
   }
   backend::Tensor residual;
+  Gathering<Head> head;
   for (int64_t first = 0; first < count; first += prefill_rows) {
     const int64_t rows = std::min(prefill_rows, count - first);
     // The current length is that after the last token, for the whole prompt.
     Pass pass =
         make_pass(ids.subspan(static_cast<size_t>(first), static_cast<size_t>(rows)), 1, length);
     pass.cache = &cache;
-    residual = infer_layers(pass);
+    residual = infer_layers(pass, first + rows == count ? &head : nullptr);
     cache.length += rows;
   }
-  return output_logits(parts_.head(weights_), residual.rows(residual.dim(0) - 1, 1));
+  return output_logits(head.take(), residual.rows(residual.dim(0) - 1, 1));
 }
 
 std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {

@@ -137,10 +137,20 @@ backend::AttentionShape Model::attention_shape(int64_t batch, int64_t queries, i
   return {batch, queries, keys, config_.heads, config_.kv_heads, config_.head_dim, scale};
 }
 
-Tensor Model::embed(const Pass& pass) {
+Tensor Model::embed(const Pass& pass, const Tensor& table) {
   const Tensor residual = new_rows(pass.rows(), config_.width);
-  backend_.embedding(residual, parts_.embedding(weights_), pass.ids);
+  backend_.embedding(residual, table, pass.ids);
   return residual;
+}
+
+/// Begins to gather what a forward pass needs after `layer`: the next one or, where it is wanted,
+/// the head.
+void Model::gather_after(size_t layer, Gathering<Layer>& next, Gathering<Head>* head) const {
+  if (layer + 1 < weights_.layers.size()) {
+    next = parts_.layer(weights_, layer + 1);
+  } else if (head != nullptr) {
+    *head = parts_.head(weights_);
+  }
 }
 
 /// residual + o · attention; in place unless the pass keeps its activations.
@@ -217,11 +227,15 @@ Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual
   return out;
 }
 
-/// All layers without keeping anything; a block's activations are gone when it ends.
-Tensor Model::infer_layers(const Pass& pass) {
-  const Tensor residual = embed(pass);
+/// All layers without keeping anything; a block's activations are gone when it ends. Begins to
+/// gather the head unless it is null.
+Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
+  Gathering<Tensor> table = parts_.embedding(weights_);
+  Gathering<Layer> next = parts_.layer(weights_, 0);
+  const Tensor residual = embed(pass, table.take());
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    const Layer w = parts_.layer(weights_, layer);
+    const Layer w = next.take();
+    gather_after(layer, next, head);
     {
       AttentionActivations a;
       attention_block(w, layer, pass, residual, a);
@@ -259,20 +273,21 @@ std::vector<float> Model::token_losses(std::span<const int32_t> ids,
   }
   check_ids(targets, "target");
   const Pass pass = make_scoring_pass(ids, batch);
-  const Tensor residual = infer_layers(pass);
-  if (!pass.split) return score(residual, targets);
-  return pass.split->whole(score(residual, pass.split->own(targets, -1)));
+  Gathering<Head> head;
+  const Tensor residual = infer_layers(pass, &head);
+  if (!pass.split) return score(head.take(), residual, targets);
+  return pass.split->whole(score(head.take(), residual, pass.split->own(targets, -1)));
 }
 
 /// The loss of each row's target; 0 where there is none.
-std::vector<float> Model::score(const Tensor& residual, std::span<const int32_t> targets) {
+std::vector<float> Model::score(const Head& head, const Tensor& residual,
+                                std::span<const int32_t> targets) {
   // Only rows that have a target get logits.
   std::vector<int32_t> scored;
   for (size_t row = 0; row < targets.size(); ++row) {
     if (targets[row] >= 0) scored.push_back(static_cast<int32_t>(row));
   }
   std::vector<float> losses(targets.size(), 0.0F);
-  const Head head = parts_.head(weights_);
   const auto most = static_cast<size_t>(head_rows(loss_logits_bytes));
   for (size_t first = 0; first < scored.size(); first += most) {
     const auto rows = std::span(scored).subspan(first, std::min(most, scored.size() - first));
@@ -306,8 +321,9 @@ void Model::score_rows(const Head& head, const Tensor& residual, std::span<const
 }
 
 std::vector<float> Model::logits(std::span<const int32_t> ids, int64_t batch) {
-  const Tensor residual = infer_layers(make_pass(ids, batch, 0));
-  const Tensor result = output_logits(parts_.head(weights_), residual);
+  Gathering<Head> head;
+  const Tensor residual = infer_layers(make_pass(ids, batch, 0), &head);
+  const Tensor result = output_logits(head.take(), residual);
   std::vector<float> values(static_cast<size_t>(result.elements()));
   backend_.download(values.data(), result);
   return values;

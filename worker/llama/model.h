@@ -77,24 +77,26 @@ class Model {
   void rotate_backward(const backend::Tensor& d_x, const backend::RopeTensors& table,
                        const Pass& pass);
   backend::AttentionShape attention_shape(int64_t batch, int64_t queries, int64_t keys) const;
-  backend::Tensor embed(const Pass& pass);
+  backend::Tensor embed(const Pass& pass, const backend::Tensor& table);
+  void gather_after(size_t layer, Gathering<Layer>& next, Gathering<Head>* head) const;
   backend::Tensor attention_block(const Layer& w, size_t layer, const Pass& pass,
                                   const backend::Tensor& residual, AttentionActivations& a);
   void attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a);
   backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& residual,
                             MlpActivations& a);
-  backend::Tensor infer_layers(const Pass& pass);
+  backend::Tensor infer_layers(const Pass& pass, Gathering<Head>* head);
   backend::Tensor last_logits(KvCache& cache, std::span<const int32_t> ids);
-  std::vector<float> score(const backend::Tensor& residual, std::span<const int32_t> targets);
+  std::vector<float> score(const Head& head, const backend::Tensor& residual,
+                           std::span<const int32_t> targets);
   void score_rows(const Head& head, const backend::Tensor& residual, std::span<const int32_t> rows,
                   std::span<const int32_t> targets, std::span<float> losses);
   backend::Tensor output_logits(const Head& head, const backend::Tensor& residual);
   int64_t head_rows(int64_t budget) const;
 
   // backward.cpp
-  double head_backward(const Pass& pass, const backend::Tensor& residual,
-                       std::span<const int32_t> targets, double loss_scale,
-                       const Weights& gradients, const backend::Tensor& d_residual);
+  double head_backward(const Pass& pass, const Head& head, const backend::Tensor& residual,
+                       std::span<const int32_t> targets, double loss_scale, const Head& gradients,
+                       const backend::Tensor& d_residual);
   void mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
                     const Layer& gradients);
   void attention_backward(const Layer& w, const Pass& pass, const backend::Tensor& d_residual,

@@ -49,11 +49,14 @@ std::vector<float> WeightParts::shard_of(std::span<const float> whole) const {
 }
 
 Tensor WeightParts::whole_of(const Tensor& kept, const Shape& shape) const {
-  return sharded() ? gather({&kept, 1}, {&shape, 1})[0] : kept;
+  if (!sharded()) return kept;
+  PendingParts pending;
+  Tensor whole = gather({&kept, 1}, {&shape, 1}, pending)[0];
+  return Gathering<Tensor>(std::move(whole), std::move(pending)).take();
 }
 
-std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept,
-                                        std::span<const Shape> shapes) const {
+std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept, std::span<const Shape> shapes,
+                                        PendingParts& pending) const {
   std::vector<Tensor> padded, whole;
   for (size_t i = 0; i < kept.size(); ++i) {
     padded.push_back(backend_.allocate(kept[i].dtype(), {group_->size() * kept[i].elements()}));
@@ -61,7 +64,7 @@ std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept,
     for (const int64_t extent : shapes[i]) elements *= extent;
     whole.push_back(padded[i].rows(0, elements).reshape(shapes[i]));
   }
-  group_->all_gather(padded, kept);
+  pending.push_back(group_->begin_all_gather(padded, kept));
   return whole;
 }
 
@@ -73,11 +76,14 @@ Tensor WeightParts::gradient_of(const Tensor& kept, const Shape& shape) const {
   return gradient;
 }
 
-void WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor> gradients) const {
-  if (!sharded()) return;
-  std::vector<Tensor> sums, terms;
+Summing WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor> gradients) const {
+  Summing summing;
+  if (!sharded()) return summing;
+  summing.backend_ = &backend_;
+  summing.kept_.assign(kept.begin(), kept.end());
+  std::vector<Tensor> terms;
   for (size_t i = 0; i < kept.size(); ++i) {
-    sums.push_back(backend_.allocate(Dtype::f32, kept[i].shape()));
+    summing.sums_.push_back(backend_.allocate(Dtype::f32, kept[i].shape()));
     const int64_t elements = gradients[i].elements();
     const int64_t padded = group_->size() * kept[i].elements();
     terms.push_back(gradients[i].reshape({elements}));
@@ -86,38 +92,53 @@ void WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor> g
     backend_.zero(terms[i]);
     backend_.copy(terms[i].rows(0, elements), gradients[i].reshape({elements}));
   }
-  group_->reduce_scatter(sums, terms);
-  for (size_t i = 0; i < kept.size(); ++i) backend_.add(kept[i], sums[i]);
+  summing.pending_ = group_->begin_reduce_scatter(summing.sums_, terms);
+  return summing;
 }
 
-Tensor WeightParts::embedding(const Weights& kept) const {
-  return whole_of(kept.embedding, {config_.vocabulary, config_.width});
+void Summing::finish() {
+  if (pending_ != nullptr) pending_->wait();
+  for (size_t i = 0; i < kept_.size(); ++i) backend_->add(kept_[i], sums_[i]);
+  *this = {};
 }
 
-Layer WeightParts::layer(const Weights& kept, size_t layer) const {
-  if (!sharded()) return kept.layers[layer];
+Gathering<Tensor> WeightParts::embedding(const Weights& kept) const {
+  if (!sharded()) return {kept.embedding, {}};
+  const Shape shape = {config_.vocabulary, config_.width};
+  PendingParts pending;
+  Tensor whole = gather({&kept.embedding, 1}, {&shape, 1}, pending)[0];
+  return {std::move(whole), std::move(pending)};
+}
+
+Gathering<Layer> WeightParts::layer(const Weights& kept, size_t layer) const {
+  if (!sharded()) return {kept.layers[layer], {}};
   std::vector<Tensor> shards;
   std::vector<Shape> shapes;
   for (const auto& [name, field] : layer_fields()) {
     shards.push_back(kept.layers[layer].*field);
     shapes.push_back(layer_shape(config_, field));
   }
-  const std::vector<Tensor> gathered = gather(shards, shapes);
+  PendingParts pending;
+  const std::vector<Tensor> gathered = gather(shards, shapes, pending);
   Layer whole;
   for (size_t i = 0; i < gathered.size(); ++i) whole.*(layer_fields()[i].field) = gathered[i];
-  return whole;
+  return {std::move(whole), std::move(pending)};
 }
 
-Head WeightParts::head(const Weights& kept) const {
-  return {whole_of(kept.final_norm, {config_.width}),
-          whole_of(kept.output, {config_.vocabulary, config_.width})};
+Gathering<Head> WeightParts::head(const Weights& kept) const {
+  if (!sharded()) return {{kept.final_norm, kept.output}, {}};
+  const Shape norm = {config_.width}, output = {config_.vocabulary, config_.width};
+  PendingParts pending;  // two messages: one would copy the large matrix into it and out of it
+  Head whole{gather({&kept.final_norm, 1}, {&norm, 1}, pending)[0],
+             gather({&kept.output, 1}, {&output, 1}, pending)[0]};
+  return {std::move(whole), std::move(pending)};
 }
 
 Weights WeightParts::whole(const Weights& kept) const {
   if (!sharded()) return kept;
   Weights all;
-  all.embedding = embedding(kept);
-  for (size_t i = 0; i < kept.layers.size(); ++i) all.layers.push_back(layer(kept, i));
+  all.embedding = embedding(kept).take();
+  for (size_t i = 0; i < kept.layers.size(); ++i) all.layers.push_back(layer(kept, i).take());
   all.final_norm = whole_of(kept.final_norm, {config_.width});
   all.output = output_is_tied(kept) ? all.embedding
                                     : whole_of(kept.output, {config_.vocabulary, config_.width});
@@ -142,23 +163,23 @@ Head WeightParts::head_gradients(const Weights& kept) const {
           gradient_of(kept.output, {config_.vocabulary, config_.width})};
 }
 
-void WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradient) const {
-  reduce({&kept.embedding, 1}, {&gradient, 1});
+Summing WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradient) const {
+  return reduce({&kept.embedding, 1}, {&gradient, 1});
 }
 
-void WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const {
-  if (!sharded()) return;
+Summing WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const {
+  if (!sharded()) return {};
   std::vector<Tensor> shards, terms;
   for (const auto& [name, field] : layer_fields()) {
     shards.push_back(kept.layers[layer].*field);
     terms.push_back(gradients.*field);
   }
-  reduce(shards, terms);
+  return reduce(shards, terms);
 }
 
-void WeightParts::reduce_head(const Weights& kept, const Head& gradients) const {
-  reduce(std::array{kept.final_norm, kept.output},
-         std::array{gradients.final_norm, gradients.output});
+Summing WeightParts::reduce_head(const Weights& kept, const Head& gradients) const {
+  return reduce(std::array{kept.final_norm, kept.output},
+                std::array{gradients.final_norm, gradients.output});
 }
 
 std::vector<Shape> WeightParts::shapes() const {

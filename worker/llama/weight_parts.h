@@ -3,15 +3,19 @@
 // Alone, a model keeps whole tensors and passes use them as they are. In a group (ZeRO stage 3,
 // Rajbhandari et al. 2020; FSDP, Zhao et al. 2023) each rank keeps a shard of every tensor: the
 // tensor's elements, padded with zeros to n equal parts, of which rank r has the r-th. Masters,
-// moments and gradients are kept alike. A part's whole weights are gathered when a pass comes to it
-// and dropped after it; the gradients of the ranks are summed, each keeping its shard of the sum.
-// So all ranks must make the same passes in the same order.
+// moments and gradients are kept alike. A part's whole weights are gathered while a pass computes
+// the part before it, and dropped when it has been computed; a part's gradients are summed over the
+// ranks while the pass goes on, each rank keeping its shard of the sums. So all ranks must make the
+// same passes in the same order.
 //
 // A shard has its tensor's number of axes, [1, p] or [p], so that a matrix is still told from a
 // norm.
 #pragma once
 
+#include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "worker/backend/collective.h"
 #include "worker/llama/checkpoint.h"
@@ -24,6 +28,41 @@ struct Head {
   backend::Tensor output;      ///< [V, D]
 };
 
+/// Operations of the group that one part of the weights needs.
+using PendingParts = std::vector<std::unique_ptr<backend::Pending>>;
+
+/// A part's whole weights on their way: a tensor, a Layer or a Head.
+template <typename Part>
+class Gathering {
+ public:
+  Gathering() = default;
+  Gathering(Part whole, PendingParts pending)
+      : whole_(std::move(whole)), pending_(std::move(pending)) {}
+  /// Waits for the weights, which last as long as what is returned. Once.
+  Part take() {
+    for (const auto& operation : pending_) operation->wait();
+    pending_.clear();
+    return std::move(whole_);
+  }
+
+ private:
+  Part whole_;
+  PendingParts pending_;
+};
+
+/// Gradients on their way to what is kept of them.
+class Summing {
+ public:
+  /// Waits for the sums over the ranks and adds them. What is dropped before is added to nothing.
+  void finish();
+
+ private:
+  friend class WeightParts;
+  backend::Backend* backend_ = nullptr;
+  std::vector<backend::Tensor> kept_, sums_;
+  std::unique_ptr<backend::Pending> pending_;
+};
+
 class WeightParts {
  public:
   /// `group` null, or of size 1: what is kept are whole tensors. Backend and group must outlive it.
@@ -33,22 +72,24 @@ class WeightParts {
   /// Null when not sharded.
   backend::Collective* group() const { return group_; }
 
-  // --- whole weights of what is kept; they last as long as what is returned ----------------------
-  backend::Tensor embedding(const Weights& kept) const;
-  Layer layer(const Weights& kept, size_t layer) const;
-  Head head(const Weights& kept) const;
+  // --- whole weights of what is kept, which begin to be gathered ---------------------------------
+  Gathering<backend::Tensor> embedding(const Weights& kept) const;
+  Gathering<Layer> layer(const Weights& kept, size_t layer) const;
+  Gathering<Head> head(const Weights& kept) const;
   /// All of them, on every rank. A tied output shares the embedding's storage.
   Weights whole(const Weights& kept) const;
 
-  // --- gradients: f32 tensors that a pass adds to, and what it does with them when it has
-  // ---------
+  // --- gradients: f32 tensors that a pass adds to, and what it does with them afterwards ---------
   backend::Tensor embedding_gradient(const Weights& kept) const;
   Layer layer_gradients(const Weights& kept, size_t layer) const;
   Head head_gradients(const Weights& kept) const;
-  /// kept += the sum over the ranks of what layer_gradients … gave; nothing when not sharded.
-  void reduce_embedding(const Weights& kept, const backend::Tensor& gradient) const;
-  void reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const;
-  void reduce_head(const Weights& kept, const Head& gradients) const;
+  /// Begins kept += the sum over the ranks of what layer_gradients … gave, which nothing may touch
+  /// from then on; does nothing when not sharded.
+  [[nodiscard]] Summing reduce_embedding(const Weights& kept,
+                                         const backend::Tensor& gradient) const;
+  [[nodiscard]] Summing reduce_layer(const Weights& kept, size_t layer,
+                                     const Layer& gradients) const;
+  [[nodiscard]] Summing reduce_head(const Weights& kept, const Head& gradients) const;
 
   // --- one tensor --------------------------------------------------------------------------------
   /// What this rank keeps of a tensor: itself when not sharded, else a copy of its part.
@@ -62,11 +103,12 @@ class WeightParts {
 
  private:
   backend::Tensor gradient_of(const backend::Tensor& kept, const backend::Shape& shape) const;
-  /// Gathers kept tensors as one into whole ones of these shapes; sums gradients into kept ones.
+  /// Begins to gather kept tensors, in one message, into whole ones of these shapes.
   std::vector<backend::Tensor> gather(std::span<const backend::Tensor> kept,
-                                      std::span<const backend::Shape> shapes) const;
-  void reduce(std::span<const backend::Tensor> kept,
-              std::span<const backend::Tensor> gradients) const;
+                                      std::span<const backend::Shape> shapes,
+                                      PendingParts& pending) const;
+  Summing reduce(std::span<const backend::Tensor> kept,
+                 std::span<const backend::Tensor> gradients) const;
   int64_t part_of(int64_t elements) const;
 
   backend::Backend& backend_;

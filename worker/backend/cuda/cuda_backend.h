@@ -81,6 +81,7 @@ class CudaBackend final : public Backend {
              const Tensor& gradient, const AdamwStep& step) override;
 
   void synchronize() override;
+  void* stream() const override { return stream_; }
 
  private:
   /// The device is a thread's own choice, and tasks have threads of their own: chosen by the ops
