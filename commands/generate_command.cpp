@@ -6,6 +6,7 @@
 #include "commands/engine.h"
 #include "experiments/error.h"
 #include "worker/llama/config.h"
+#include "worker/tasks/device.h"
 #include "worker/tasks/generation.h"
 #include "worker/tasks/model_cache.h"
 

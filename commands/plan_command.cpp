@@ -32,6 +32,7 @@ struct Plan {
   std::vector<Problem> problems;
   double flops = 0, device_seconds = 0, memory_bytes = 0;
   std::string memory_text;  ///< of the fine-tune that needs the most
+  int64_t gpus_per_task = 1;
 };
 
 StoreContents contents_of(const fs::path& store) {
@@ -88,7 +89,7 @@ std::string memory_of_largest_fine_tune(const SweepInputs& inputs, const std::ve
       largest->weights.empty() ? largest->fine_tune.recipe.init : largest->model);
   return plan_memory(llama::geometry_of(config), largest->fine_tune.recipe,
                      inputs.sweep.workers.type, inputs.sweep.limits.memory_bytes,
-                     inputs.sweep.workers.device != "cpu")
+                     inputs.sweep.workers.device != "cpu", inputs.sweep.workers.gpus_per_task)
       .text();
 }
 
@@ -123,10 +124,11 @@ Plan make_plan(const SweepInputs& inputs) {
     }
   }
   plan.to_do = plan.all - plan.finished - static_cast<int64_t>(impossible.size());
+  plan.gpus_per_task = inputs.sweep.workers.gpus_per_task;
   const CostModel costs;
   for (const Task& task : plan.tasks) {
     plan.flops += task.flops;
-    plan.device_seconds += costs.seconds(task);
+    plan.device_seconds += costs.seconds(task) * static_cast<double>(plan.gpus_per_task);
     plan.memory_bytes = std::max(plan.memory_bytes, task.memory_bytes);
   }
   plan.memory_text = memory_of_largest_fine_tune(inputs, plan.tasks);
@@ -166,13 +168,16 @@ void print_table(const Plan& plan) {
   const auto out = std::back_inserter(text);
   fmt::format_to(out, "cells         {} in all, {} finished, {} to do, {} impossible\n", plan.all,
                  plan.finished, plan.to_do, plan.all - plan.finished - plan.to_do);
-  fmt::format_to(out, "tasks         {}\n", plan.tasks.size());
+  fmt::format_to(
+      out, "tasks         {}{}\n", plan.tasks.size(),
+      plan.gpus_per_task == 1 ? "" : fmt::format(", on {} GPUs each", plan.gpus_per_task));
   fmt::format_to(out, "work          {:.3g} FLOPs, about {:.2g} device hours at {:.0f} GFLOP/s\n",
                  plan.flops, plan.device_seconds / 3600, CostModel::kPriorRate / 1e9);
   fmt::format_to(out, "memory        {:.2g} GB for the largest task\n",
                  plan.memory_bytes / kGigabyte);
   if (!plan.memory_text.empty()) {
-    fmt::format_to(out, "              the largest fine-tune: {}\n", plan.memory_text);
+    fmt::format_to(out, "              the largest fine-tune: {}{}\n", plan.memory_text,
+                   plan.gpus_per_task == 1 ? "" : ", of each GPU");
   }
   if (!plan.fine_tunes.empty()) {
     fmt::format_to(out, "\n{:<20}  {:<20} {:<20} {:>5} {:>4}  {}\n", "fine-tune", "recipe",
@@ -192,12 +197,12 @@ void print_table(const Plan& plan) {
   std::cout << fmt::to_string(text);
 }
 
-void print_simulation(const Simulation& simulation, int workers) {
+void print_simulation(const Simulation& simulation, int workers, int64_t teams) {
   std::cout << fmt::format(
       "\non {} workers: makespan {:.0f} s, lower bound {:.0f} s (longest chain {:.0f} s, work "
       "shared out {:.0f} s)\n",
       workers, simulation.makespan, simulation.lower_bound, simulation.critical_path,
-      simulation.total_seconds / workers);
+      simulation.total_seconds / static_cast<double>(teams));
 }
 
 }  // namespace
@@ -230,12 +235,17 @@ int plan_command(const Arguments& arguments) {
     print_table(plan);
   }
   if (simulate_workers > 0) {
-    const Simulation simulation = simulate(plan.tasks, CostModel{}, simulate_workers);
+    if (simulate_workers < plan.gpus_per_task) {
+      throw_user_error("--simulate {}: a task takes {} workers ([workers] gpus_per_task)",
+                       simulate_workers, plan.gpus_per_task);
+    }
+    const Simulation simulation =
+        simulate(plan.tasks, CostModel{}, simulate_workers / plan.gpus_per_task);
     json["simulation"] = {{"workers", simulate_workers},
                           {"makespan_seconds", simulation.makespan},
                           {"lower_bound_seconds", simulation.lower_bound}};
     if (format == "table") {
-      print_simulation(simulation, simulate_workers);
+      print_simulation(simulation, simulate_workers, simulate_workers / plan.gpus_per_task);
     }
   }
   if (format == "json") {

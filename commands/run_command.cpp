@@ -19,7 +19,7 @@
 #include "experiments/error.h"
 #include "experiments/host_name.h"
 #include "worker/shepherd_rank.h"
-#include "worker/tasks/task_runner.h"
+#include "worker/tasks/device.h"
 
 namespace ropesweep::commands {
 namespace {
@@ -119,8 +119,11 @@ void record_provenance(Store& store, const SweepInputs& inputs) {
   }
 }
 
-CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep) {
+CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep,
+                                       const fs::path& directory) {
   CoordinatorOptions options;
+  options.reactor.team_size = sweep.workers.gpus_per_task;
+  options.reactor.groups_directory = fs::absolute(directory / "groups").string();
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;
   options.reactor.grace_seconds = run.grace;
@@ -136,18 +139,31 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
   return options;
 }
 
+/// Errors: user error when a task would wait for workers for ever.
+void check_workers(int64_t workers, const Sweep& sweep) {
+  const int64_t wanted = sweep.workers.gpus_per_task;
+  if (workers < wanted) {
+    throw_user_error(
+        "{}: [workers] gpus_per_task = {}, and there are {} workers: start at least {} "
+        "(--workers, or one rank more with mpirun -n)",
+        sweep.file.string(), wanted, workers, wanted);
+  }
+}
+
 /// Rank 0's work with the store open.
 CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
                                    const SweepInputs& inputs) {
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
+  fs::remove_all(store->directory() / "groups");  // of workers that were killed while they met
   store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
   record_provenance(*store, inputs);
   store->sync();
   store->publish();
   return coordinate(channel, *store, remaining_tasks(inputs, store->contents()),
-                    cell_ids(inputs.grid.cells), coordinator_options(run, inputs.sweep));
+                    cell_ids(inputs.grid.cells),
+                    coordinator_options(run, inputs.sweep, store->directory()));
 }
 
 /// Ends the whole run from rank 0: workers that nothing was said to are told to leave.
@@ -174,6 +190,7 @@ int coordinator_rank(const RunOptions& run) {
           "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
     }
     const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+    check_workers(channel->size() - 1, inputs.sweep);
     store = inputs.store;
     result = coordinate_store(*channel, run, inputs);
   } catch (...) {
@@ -218,9 +235,10 @@ int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
   return run_shepherd(*channel, std::move(options));
 }
 
-int default_workers(const std::string& device) {
-  const int gpus = device == "cpu" ? 0 : tasks::cuda_devices();
-  return gpus > 0 ? gpus : kDefaultWorkers;
+int default_workers(const WorkerSettings& settings) {
+  const int gpus = settings.device == "cpu" ? 0 : tasks::cuda_devices();
+  const auto team = static_cast<int>(settings.gpus_per_task);
+  return gpus > 0 ? gpus : std::max(kDefaultWorkers, team);
 }
 
 /// Without mpirun: what the store has already needs no processes.
@@ -237,13 +255,11 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
       return completion_code(store->contents(), cell_ids(inputs.grid.cells));
     }
   }
-  if (const std::string note = one_gpu_note(inputs.sweep); !note.empty()) {
-    spdlog::warn(note);
-  }
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
-  options.workers = run.workers > 0 ? run.workers : default_workers(inputs.sweep.workers.device);
+  options.workers = run.workers > 0 ? run.workers : default_workers(inputs.sweep.workers);
+  check_workers(options.workers, inputs.sweep);
   options.directory = store_directory(inputs.store);
   options.terminal_width = terminal_width();
   const int code = launch(options);

@@ -6,6 +6,7 @@
 #include "commands/options.h"
 #include "experiments/error.h"
 #include "worker/runner.h"
+#include "worker/tasks/device.h"
 
 namespace ropesweep::commands {
 
@@ -46,11 +47,12 @@ int runner_command(const Arguments& arguments) {
   }
   // Made with the first task, so that a device that isn't there fails that task with its message.
   std::unique_ptr<tasks::TaskRunner> runner;
-  const RunTask run_task = [&](const Task& task, const tasks::TaskContext& context) {
+  const RunTask run_task = [&](const Task& task, const GroupPlace& place,
+                               const tasks::TaskContext& context) {
     if (!runner) {
       runner = std::make_unique<tasks::TaskRunner>(own_device(device, device_index), threads);
     }
-    return runner->run(task, context);
+    return runner->run(task, context, place);
   };
   RunnerOptions runner_options;
   runner_options.shepherd_silence_seconds = shepherd_silence;

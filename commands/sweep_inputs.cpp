@@ -42,17 +42,7 @@ SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
   }
   cache.save();
   inputs.grid = expand(inputs.sweep, inputs.digests);
-  if (const std::string note = one_gpu_note(inputs.sweep); !note.empty()) {
-    inputs.grid.notes.push_back(note);
-  }
   return inputs;
-}
-
-std::string one_gpu_note(const Sweep& sweep) {
-  const int64_t wanted = sweep.workers.gpus_per_task;
-  return wanted > 1
-             ? fmt::format("gpus_per_task = {}: this version gives each task one GPU", wanted)
-             : "";
 }
 
 std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {

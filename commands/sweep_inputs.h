@@ -28,9 +28,6 @@ SweepInputs read_sweep_inputs(const std::filesystem::path& sweep_file,
 /// NAME.h5 beside the sweep file.
 std::filesystem::path default_store(const Sweep& sweep);
 
-/// What to say to a sweep that asks for several GPUs a task; empty when it doesn't.
-std::string one_gpu_note(const Sweep& sweep);
-
 /// The tasks that remain: cells without a settled result and the fine-tunes that they need.
 std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
 

@@ -84,48 +84,129 @@ void Reactor::fail_with_dependants(TaskIndex index, const std::string& why) {
   }
 }
 
+void Reactor::hear_answer(int from, Team& team, const Done& done, double now) {
+  const Outcome& outcome = done.outcome;
+  const bool leads = from == team.leader();
+  const FailureKind kind = outcome.failure_kind;
+  team.expected.erase(from);
+  workers_[from].task.reset();
+  workers_[from].attempt = {};
+  if (leads) {
+    if (const std::string wrong = mismatch(task(*team.task), outcome); !wrong.empty()) {
+      Outcome failed;
+      failed.failure_kind = FailureKind::transient;
+      failed.failure = wrong;
+      failed.seconds = outcome.seconds;
+      end_attempt(team, failed, "failed", now);
+      return;
+    }
+  }
+  if (done.lost_member) {
+    // The one that was lost has more to say, or the one that stopped first.
+    if (!team.lost) {
+      team.lost = outcome;
+      team.lost_at = now;
+    }
+  } else if (kind == FailureKind::time) {
+    team.stopped = outcome;
+  } else if (kind != FailureKind::none && kind != FailureKind::diverged) {
+    end_attempt(team, outcome, "failed", now);
+    return;
+  }
+  if (leads) {
+    team.answer = outcome;
+  }
+  if (!team.expected.empty()) {
+    return;
+  }
+  if (team.stopped) {
+    end_attempt(team, std::move(*team.stopped), "stopped", now);
+  } else if (team.lost) {
+    end_attempt(team, std::move(*team.lost), "failed", now);
+  } else {
+    const bool diverged = team.answer->failure_kind == FailureKind::diverged;
+    end_attempt(team, std::move(*team.answer), diverged ? "diverged" : "finished", now);
+  }
+}
+
+void Reactor::end_lost_attempts(double now) {
+  constexpr double patience = 5;
+  if (teams_.size() == 1) {
+    return;
+  }
+  for (auto& [number, team] : teams_.all()) {
+    if (team.lost && now - team.lost_at > patience) {
+      end_attempt(team, team.stopped ? *team.stopped : *team.lost,
+                  team.stopped ? "stopped" : "failed", now);
+    }
+  }
+}
+
 void Reactor::lose(int rank, WorkerState& worker, const std::string& reason, double now) {
-  idle_.erase(rank);
-  worker.idle = false;
   if (worker.task) {
     Outcome outcome;
     // Whoever leaves because everyone leaves doesn't crash.
     outcome.failure_kind = leaving_ ? FailureKind::time : FailureKind::transient;
     outcome.failure = reason;
-    outcome.seconds = now - worker.started;
-    end_attempt(worker, rank, outcome, "lost", now);
+    Team& team = teams_[*worker.team];
+    outcome.seconds = now - team.started;
+    worker.task.reset();
+    worker.attempt = {};
+    end_attempt(team, outcome, "lost", now);
   }
+  leave_team(rank, worker, now);
   hold(worker, kNoWeights);
   look_for_work_ = true;
 }
 
-void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
-                          const std::string& status, double now) {
-  const TaskIndex index = *worker.task;
+void Reactor::leave_team(int rank, WorkerState& worker, double now) {
+  teams_.forget(rank);
+  if (!worker.team) {
+    return;
+  }
+  const TeamNumber number = *worker.team;
+  Team& team = teams_[number];
+  if (team.task) {  // This one had answered; the others may wait for it all the same.
+    Outcome outcome;
+    outcome.failure_kind = leaving_ ? FailureKind::time : FailureKind::transient;
+    outcome.failure = fmt::format("worker {} of its group was lost", rank);
+    outcome.seconds = now - team.started;
+    end_attempt(team, outcome, "lost", now);
+  }
+  for (const int member : team.members) {
+    workers_[member].team.reset();
+    if (member != rank && team.idle.contains(member)) {
+      teams_.wait(member, workers_[member].host, now);
+    }
+  }
+  idle_.erase(number);
+  teams_.dissolve(number);
+}
+
+void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status, double now) {
+  const TaskIndex index = *team.task;
   const Task& ended = task(index);
   int64_t& crashes = crashes_[static_cast<size_t>(index)];
   const Verdict verdict = judge(outcome.failure_kind, crashes, options_.crash_limit);
-  const int64_t number = worker.attempt.number;
+  const int64_t number = team.attempt.number;
+  const WorkerState& leader = workers_[team.leader()];
 
   AttemptRecord record;
   record.task = ended.id;
   record.kind = ended.kind == TaskKind::fine_tune ? "fine_tune" : "evaluation";
   record.number = number;
-  record.worker = rank;
-  record.host = worker.host;
-  record.device = outcome.device.empty() ? worker.device : outcome.device;
+  record.worker = team.leader();
+  record.host = leader.host;
+  record.device = outcome.device.empty() ? leader.device : outcome.device;
   record.status = status;
   record.failure_kind = outcome.failure_kind;
   record.failure = outcome.failure;
-  record.started_at = wall(worker.started);
-  record.seconds = now - worker.started;
+  record.started_at = wall(team.started);
+  record.seconds = now - team.started;
   store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
   unsynced_ = true;
   look_for_work_ = true;
-  worker.task.reset();
-  worker.attempt = {};
-  worker.fraction = 0;
-  worker.what.clear();
+  end_for_members(team, verdict);
 
   crashes += is_crash(outcome.failure_kind) ? 1 : 0;
   switch (verdict) {
@@ -135,8 +216,8 @@ void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
       break;
     case Verdict::retry:
       spdlog::warn("{}: attempt {} on worker {}: {}: it is tried again", describe(ended), number,
-                   rank, outcome.failure);
-      scheduler_.give_back(index, rank);
+                   record.worker, outcome.failure);
+      scheduler_.give_back(index, record.worker);
       break;
     case Verdict::requeue:
       scheduler_.give_back(index);
@@ -150,6 +231,24 @@ void Reactor::end_attempt(WorkerState& worker, int rank, const Outcome& outcome,
       fail_with_dependants(index, "failed: " + outcome.failure);
       break;
   }
+}
+
+void Reactor::end_for_members(Team& team, Verdict verdict) {
+  // Runners whose attempt failed have left their group, and one that was told to abandon it dies.
+  if (verdict != Verdict::finished && verdict != Verdict::diverged) {
+    team.group.clear();
+  }
+  for (const int member : team.members) {
+    WorkerState& worker = workers_[member];
+    if (worker.task && team.members.size() > 1 && alive(worker)) {
+      channel_.send(member, Abandon{team.attempt});
+    }
+    worker.task.reset();
+    worker.attempt = {};
+    worker.fraction = 0;
+    worker.what.clear();
+  }
+  team.end();
 }
 
 void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {

@@ -5,6 +5,12 @@
 
 namespace ropesweep {
 
+namespace {
+
+double devices_of(const Task& task) { return static_cast<double>(task.workers.gpus_per_task); }
+
+}  // namespace
+
 std::string CostModel::class_of(const Task& task) {
   return task.kind == TaskKind::fine_tune ? "fine-tune" : "evaluation of " + task.dataset.kind;
 }
@@ -14,7 +20,7 @@ double CostModel::seconds(const Task& task) const {
   const Rate& rate = own != rates_.end() ? own->second : all_;
   const double flops_per_second =
       rate.flops > 0 && rate.seconds > 0 ? rate.flops / rate.seconds : kPriorRate;
-  return std::max(kMinimumSeconds, task.flops / flops_per_second);
+  return std::max(kMinimumSeconds, task.flops / (flops_per_second * devices_of(task)));
 }
 
 void CostModel::observe(const Task& task, double seconds) {
@@ -23,7 +29,7 @@ void CostModel::observe(const Task& task, double seconds) {
   }
   for (Rate* rate : {&rates_[class_of(task)], &all_}) {
     rate->flops += task.flops;
-    rate->seconds += seconds;
+    rate->seconds += seconds * devices_of(task);
   }
   ++observations_;
 }

@@ -1,6 +1,6 @@
 // How long a task will take: its FLOPs by a rate, refined by what ran in this sweep. Tasks of one
 // class (a fine-tune, or an evaluation of one kind of data set) share a rate; a class that has not
-// run yet takes the mean rate of those that have.
+// run yet takes the mean rate of those that have. Several devices of one task share its FLOPs.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ class CostModel {
   /// Starting a task costs at least this, seconds.
   static constexpr double kMinimumSeconds = 0.05;
 
+  /// From a task's start to its end.
   double seconds(const Task& task) const;
   /// A task ran from start to end in `seconds`.
   void observe(const Task& task, double seconds);

@@ -28,6 +28,7 @@ Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, 
       scheduler_(scheduled_tasks(tasks_, costs_)),
       last_attempt_(tasks_.size()),
       crashes_(tasks_.size()),
+      teams_(options_.team_size),
       nobody_since_(now) {
   options_.time_limit_seconds += now;
   for (size_t i = 0; i < tasks_.size(); ++i) {
@@ -42,8 +43,7 @@ void Reactor::on_message(int from, const Message& message, double now) {
   worker.last_heard = now;
   if (worker.suspect) {
     spdlog::info("worker {} speaks again", from);
-    worker.suspect = false;
-    worker.idle = false;  // It asks for work when it has none.
+    worker.suspect = false;  // It asks for work when it has none.
   }
   if (const auto* hello = std::get_if<Hello>(&message)) {
     on_hello(from, *hello, now);
@@ -62,7 +62,7 @@ void Reactor::on_message(int from, const Message& message, double now) {
 
 void Reactor::on_hello(int from, const Hello& hello, double now) {
   WorkerState& worker = workers_[from];
-  if (worker.task) {
+  if (worker.task || worker.team) {
     lose(from, worker, fmt::format("worker {} started afresh", from), now);
   }
   worker.host = hello.host;
@@ -82,9 +82,16 @@ void Reactor::on_request_work(int from, const RequestWork& request, double now) 
          now);
   }
   hold(worker, scheduler_.weights_index(request.loaded_weights));
-  worker.idle = true;
-  idle_.insert(from);
-  look_for_work_ = true;
+  if (!worker.team) {
+    teams_.wait(from, worker.host, now);
+  } else {
+    Team& team = teams_[*worker.team];
+    team.idle.insert(from);
+    if (team.all_idle() && !team.task) {
+      idle_.insert(*worker.team);
+      look_for_work_ = true;
+    }
+  }
   channel_.send(from, Wait{kAskAgainSeconds});
 }
 
@@ -111,22 +118,7 @@ void Reactor::on_done(int from, const Done& done, double now) {
     return;
   }
   to_acknowledge_.emplace_back(from, done.attempt);
-  const Task& answered = task(*worker.task);
-  if (const std::string wrong = mismatch(answered, done.outcome); !wrong.empty()) {
-    Outcome failed;
-    failed.failure_kind = FailureKind::transient;
-    failed.failure = wrong;
-    failed.seconds = done.outcome.seconds;
-    end_attempt(worker, from, failed, "failed", now);
-    return;
-  }
-  const FailureKind kind = done.outcome.failure_kind;
-  end_attempt(worker, from, done.outcome,
-              kind == FailureKind::none       ? "finished"
-              : kind == FailureKind::diverged ? "diverged"
-              : kind == FailureKind::time     ? "stopped"
-                                              : "failed",
-              now);
+  hear_answer(from, teams_[*worker.team], done, now);
 }
 
 void Reactor::on_goodbye(int from, const Goodbye& goodbye, double now) {
@@ -152,6 +144,7 @@ void Reactor::on_process_gone(int rank, double now) {
 
 void Reactor::on_turn(double now) {
   suspect_the_silent(now);
+  end_lost_attempts(now);
   if (now >= next_beat_) {
     next_beat_ = now + options_.heartbeat_seconds;
     for (const auto& [rank, worker] : workers_) {
@@ -188,45 +181,79 @@ void Reactor::suspect_the_silent(double now) {
 }
 
 void Reactor::give_out_work(double now) {
+  for (const TeamNumber formed : teams_.form(now)) {
+    for (const int member : teams_[formed].members) {
+      workers_[member].team = formed;
+    }
+    idle_.insert(formed);
+    look_for_work_ = true;
+  }
   if (!look_for_work_ || scheduler_.ready() == 0) {
     return;
   }
   look_for_work_ = false;
-  const int64_t alive_count = workers_alive();
+  const int64_t alive_count = teams_alive();
   for (auto next = idle_.begin(); next != idle_.end() && scheduler_.ready() > 0;) {
-    const int rank = *next++;
-    WorkerState& worker = workers_[rank];
-    if (const auto chosen = scheduler_.choose(rank, worker.held, alive_count, seconds_left(now))) {
-      assign(rank, worker, *chosen, now);
+    Team& team = teams_[*next];
+    const auto chosen =
+        scheduler_.choose(team.leader(), held_by(team), alive_count, seconds_left(now));
+    if (chosen) {
+      next = idle_.erase(next);
+      assign(team, *chosen, now);
+    } else {
+      ++next;
     }
   }
 }
 
-void Reactor::assign(int rank, WorkerState& worker, TaskIndex index, double now) {
-  const auto i = static_cast<size_t>(index);
-  scheduler_.start(index);
-  hold(worker, scheduler_.weights(index));
-  worker.task = index;
-  worker.attempt = {tasks_[i].id, ++last_attempt_[i]};
-  worker.started = now;
-  worker.fraction = 0;
-  worker.what = "starts";
-  worker.idle = false;
-  idle_.erase(rank);
+WeightsIndex Reactor::held_by(const Team& team) const {
+  const WeightsIndex held = workers_.at(team.leader()).held;
+  const bool all = std::all_of(team.members.begin(), team.members.end(),
+                               [&](int member) { return workers_.at(member).held == held; });
+  return all ? held : kNoWeights;
+}
 
+void Reactor::assign(Team& team, TaskIndex index, double now) {
+  const auto i = static_cast<size_t>(index);
+  // A runner that was started anew is in no group.
+  if (held_by(team) == kNoWeights) {
+    team.group.clear();
+  }
+  scheduler_.start(index);
+  team.begin(index, {tasks_[i].id, ++last_attempt_[i]}, now);
+  GroupPlace place;
+  place.size = teams_.size();
+  if (place.size > 1) {
+    if (team.group.empty()) {
+      team.group = fmt::format("{}-{}", team.attempt.task, team.attempt.number);
+    }
+    place.name = team.group;
+    place.directory = fmt::format("{}/{}", options_.groups_directory, team.group);
+  }
+  const WorkerState& leader = workers_[team.leader()];
   AttemptRecord record;
   record.task = tasks_[i].id;
   record.kind = tasks_[i].kind == TaskKind::fine_tune ? "fine_tune" : "evaluation";
-  record.number = worker.attempt.number;
-  record.worker = rank;
-  record.host = worker.host;
-  record.device = worker.device;
+  record.number = team.attempt.number;
+  record.worker = team.leader();
+  record.host = leader.host;
+  record.device = leader.device;
   record.status = "running";
   record.started_at = wall(now);
   record.cells = cell_ids(tasks_[i].cells);
   store_.attempt_started(record);
   unsynced_ = true;
-  channel_.send(rank, Assign{worker.attempt, tasks_[i]});
+  for (const int member : team.members) {
+    WorkerState& worker = workers_[member];
+    hold(worker, scheduler_.weights(index));
+    worker.task = index;
+    worker.attempt = team.attempt;
+    worker.started = now;
+    worker.fraction = 0;
+    worker.what = "starts";
+    channel_.send(member, Assign{team.attempt, tasks_[i], place});
+    ++place.rank;
+  }
 }
 
 void Reactor::hold(WorkerState& worker, WeightsIndex weights) {
@@ -238,11 +265,16 @@ void Reactor::hold(WorkerState& worker, WeightsIndex weights) {
 }
 
 void Reactor::check_for_trouble(double now) {
-  const bool nobody = workers_alive() == 0;
-  nobody_since_ = !nobody ? -1 : nobody_since_ < 0 ? now : nobody_since_;
-  if (nobody && now - nobody_since_ > options_.suspicion_seconds) {
-    trouble_ = fmt::format("no worker is left and {} tasks remain",
-                           scheduler_.size() - scheduler_.settled());
+  const int64_t alive_count = workers_alive();
+  const bool too_few = alive_count < teams_.size();
+  nobody_since_ = !too_few ? -1 : nobody_since_ < 0 ? now : nobody_since_;
+  if (too_few && now - nobody_since_ > options_.suspicion_seconds) {
+    const int64_t remain = scheduler_.size() - scheduler_.settled();
+    trouble_ = alive_count == 0 ? fmt::format("no worker is left and {} tasks remain", remain)
+                                : fmt::format(
+                                      "{} workers are left, a task takes {} (gpus_per_task)"
+                                      ", and {} tasks remain",
+                                      alive_count, teams_.size(), remain);
     broken_ = true;
     leave(false, now, 0);
   } else if (scheduler_.running() == 0 && scheduler_.ready() > 0 && !look_for_work_ &&
@@ -311,22 +343,25 @@ int64_t Reactor::workers_alive() const {
                        [this](const auto& worker) { return alive(worker.second); });
 }
 
+int64_t Reactor::teams_alive() const {
+  return std::max<int64_t>(1, workers_alive() / teams_.size());
+}
+
 double Reactor::seconds_left(double now) const {
   return options_.time_limit_seconds - options_.save_margin_seconds - now;
 }
 
 double Reactor::eta_seconds() const {
-  const int64_t alive_count = std::max<int64_t>(1, workers_alive());
   double done = 0, longest = 0;
-  for (const auto& [rank, worker] : workers_) {
-    if (worker.task) {
-      const double passed = worker.fraction * scheduler_.seconds(*worker.task);
+  for (const auto& [number, team] : teams_.all()) {
+    if (team.task) {
+      const double passed = workers_.at(team.leader()).fraction * scheduler_.seconds(*team.task);
       done += passed;
-      longest = std::max(longest, scheduler_.critical_path(*worker.task) - passed);
+      longest = std::max(longest, scheduler_.critical_path(*team.task) - passed);
     }
   }
   return std::max(longest, std::max(0.0, scheduler_.remaining_seconds() - done) /
-                               static_cast<double>(alive_count));
+                               static_cast<double>(teams_alive()));
 }
 
 }  // namespace ropesweep

@@ -20,6 +20,7 @@
 #include "coordinator/protocol/channel.h"
 #include "coordinator/retry_policy.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/teams.h"
 #include "storage/store.h"
 
 namespace ropesweep {
@@ -34,6 +35,8 @@ struct ReactorOptions {
   double grace_seconds = 90;        ///< workers told to stop may take so long to save
   double farewell_seconds = 5;      ///< … and so long to leave when there is nothing to save
   double wall_offset = 0;           ///< seconds since 1970 at time 0
+  int64_t team_size = 1;            ///< workers that a task takes
+  std::string groups_directory;     ///< where teams of several meet; a directory of its own each
   std::string host;                 ///< of the coordinator, with its pid
   int64_t pid = 0;
 };
@@ -46,9 +49,9 @@ struct WorkerState {
   bool suspect = false;        ///< silent for too long: nothing is sent to it until it speaks
   bool gone = false;           ///< said goodbye, or its process has ended
   bool left_in_order = false;  ///< gone with a goodbye
-  bool idle = false;
   WeightsIndex held = kNoWeights;
-  std::optional<TaskIndex> task;
+  std::optional<TeamNumber> team;
+  std::optional<TaskIndex> task;  ///< its team's, until it has answered
   AttemptId attempt;
   double started = 0;
   double fraction = 0;
@@ -109,17 +112,25 @@ class Reactor {
   void skip_what_failed_before();
   void suspect_the_silent(double now);
   void give_out_work(double now);
-  void assign(int rank, WorkerState& worker, TaskIndex task, double now);
+  void assign(Team& team, TaskIndex task, double now);
+  /// A member of the team has answered.
+  void hear_answer(int from, Team& team, const Done& done, double now);
+  /// Attempts whose members lost one that has not said why.
+  void end_lost_attempts(double now);
   void lose(int rank, WorkerState& worker, const std::string& reason, double now);
-  void end_attempt(WorkerState& worker, int rank, const Outcome& outcome, const std::string& status,
-                   double now);
+  void leave_team(int rank, WorkerState& worker, double now);
+  void end_attempt(Team& team, Outcome outcome, const std::string& status, double now);
+  void end_for_members(Team& team, Verdict verdict);
   void fail_with_dependants(TaskIndex task, const std::string& why);
   void learn(TaskIndex task, const Outcome& outcome, int64_t attempt);
   void hold(WorkerState& worker, WeightsIndex weights);
   void leave(bool save, double now, double limit);
   void check_for_trouble(double now);
+  /// The weights that all of a team's runners hold.
+  WeightsIndex held_by(const Team& team) const;
   bool alive(const WorkerState& worker) const { return !worker.gone && !worker.suspect; }
   int64_t workers_alive() const;
+  int64_t teams_alive() const;  ///< at most: of as many workers
   double seconds_left(double now) const;
 
   ReactorOptions options_;
@@ -131,7 +142,8 @@ class Reactor {
   std::unordered_map<std::string, TaskIndex> index_of_;
   std::vector<int64_t> last_attempt_, crashes_;  ///< by task; crashes of this run only
   std::map<int, WorkerState> workers_;
-  std::set<int> idle_;
+  Teams teams_;
+  std::set<TeamNumber> idle_;
   std::vector<std::pair<int, AttemptId>> to_acknowledge_;
   bool look_for_work_ = true, unsynced_ = false;
   double next_beat_ = 0, next_sync_ = 0, sync_failing_since_ = -1;

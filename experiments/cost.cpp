@@ -68,7 +68,8 @@ double forward_flops(const ModelGeometry& g, double tokens, double scored) {
 }
 
 Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
-                    const std::string& type, double device_bytes, bool host_optimizer) {
+                    const std::string& type, double device_bytes, bool host_optimizer,
+                    int64_t members) {
   const double length = real(recipe.context_length);
   const double chunk = forward_flops(geometry, length, length);
   const double chunks = real(recipe.steps) * real(recipe.batch_tokens) / length;
@@ -80,7 +81,7 @@ Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
   Cost cost;
   cost.flops = chunk * (3 * chunks + validations * real(recipe.validation_documents));
   cost.memory_bytes =
-      plan_memory(geometry, recipe, type, device_bytes, host_optimizer).device_bytes();
+      plan_memory(geometry, recipe, type, device_bytes, host_optimizer, members).device_bytes();
   return cost;
 }
 

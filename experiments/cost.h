@@ -27,9 +27,10 @@ double forward_flops(const ModelGeometry& geometry, double tokens, double scored
 
 /// steps · batch_tokens, three forward passes each (forward, backward), plus validation passes over
 /// validation_documents chunks. Bytes: those of plan_memory (memory_plan.h) on a device of
-/// `device_bytes` (0: not known).
+/// `device_bytes` (0: not known), of each of `members`.
 Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
-                    const std::string& type, double device_bytes = 0, bool host_optimizer = false);
+                    const std::string& type, double device_bytes = 0, bool host_optimizer = false,
+                    int64_t members = 1);
 
 /// All `context_lengths` of one task; fused lengths cost one pass at the longest.
 /// The number of documents of a file is unknown here: it is taken as `assumed_documents` where

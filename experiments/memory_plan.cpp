@@ -29,6 +29,20 @@ double trained_parameters(const ModelGeometry& g, const RecipeSettings& recipe) 
   return real(g.layers) * real(recipe.lora.rank) * sides;
 }
 
+/// What a member of a group holds of whole weights and their gradients: two layers', or what
+/// surrounds the layers.
+double whole_bytes(const ModelGeometry& g, const std::string& type) {
+  const double table = real(g.vocabulary) * real(g.width);
+  const double layer = (g.parameters() - 2 * table) / real(std::max<int64_t>(g.layers, 1));
+  const double each = bytes_of(type) + kF32;
+  return each * std::max(2 * layer, table + layer);
+}
+
+/// Keys and values of a whole sequence of which a member computes a part, and their f32 gradients.
+double gathered_bytes(const ModelGeometry& g, int64_t tokens, const std::string& type) {
+  return real(tokens) * 2 * real(g.kv_heads * g.head_dim) * (bytes_of(type) + kF32);
+}
+
 }  // namespace
 
 const char* name_of(Recompute recompute) {
@@ -46,15 +60,16 @@ const char* name_of(Recompute recompute) {
 std::string MemoryPlan::text() const {
   constexpr double gigabyte = 1e9;
   return fmt::format(
-      "{:.1f} GB (weights {:.1f}, gradients {:.1f}, optimizer {:.1f}{}, activations {:.1f}; {})",
+      "{:.1f} GB (weights {:.1f}, gradients {:.1f}, optimizer {:.1f}{}, activations {:.1f}; {}{})",
       device_bytes() / gigabyte, weights / gigabyte, gradients / gigabyte, optimizer / gigabyte,
-      optimizer_on_host ? " on the host" : "", activations / gigabyte, name_of(recompute));
+      optimizer_on_host ? " on the host" : "", activations / gigabyte, name_of(recompute),
+      split_sequences ? ", sequences split" : "");
 }
 
-int64_t micro_batch_chunks(const RecipeSettings& recipe) {
+int64_t micro_batch_chunks(const RecipeSettings& recipe, int64_t members) {
   const int64_t length = std::max<int64_t>(recipe.context_length, 1);
-  return std::clamp<int64_t>(kMicroBatchTokens / length, 1,
-                             std::max<int64_t>(1, recipe.batch_tokens / length));
+  const int64_t batch = std::max<int64_t>(1, recipe.batch_tokens / length);
+  return std::clamp<int64_t>(kMicroBatchTokens / length, 1, (batch + members - 1) / members);
 }
 
 double activation_bytes(const ModelGeometry& g, int64_t chunks, int64_t tokens,
@@ -80,22 +95,35 @@ double activation_bytes(const ModelGeometry& g, int64_t chunks, int64_t tokens,
 }
 
 MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& recipe,
-                       const std::string& type, double device_bytes, bool host_optimizer) {
-  const double trained = trained_parameters(geometry, recipe);
+                       const std::string& type, double device_bytes, bool host_optimizer,
+                       int64_t members) {
+  const double trained = trained_parameters(geometry, recipe), n = real(members);
+  const int64_t length = recipe.context_length;
   MemoryPlan plan;
-  plan.weights = geometry.parameters() * bytes_of(type);
-  plan.gradients = trained * kF32;
+  plan.weights = geometry.parameters() * bytes_of(type) / n;
+  plan.gradients = trained * kF32 / n;
   // Two moments, and masters where the weights are not f32 themselves.
-  plan.optimizer = trained * kF32 * (type == "f32" ? 2 : 3);
-  const int64_t chunks = micro_batch_chunks(recipe);
-  for (const bool on_host : {false, true}) {
-    if (on_host && !host_optimizer) break;
-    for (const Recompute recompute :
-         {Recompute::none, Recompute::all_but_attention, Recompute::layer}) {
+  plan.optimizer = trained * kF32 * (type == "f32" ? 2 : 3) / n;
+  const auto fits = [&] {
+    return device_bytes <= 0 || plan.device_bytes() <= kUsable * device_bytes;
+  };
+  const bool few_chunks = recipe.batch_tokens / std::max<int64_t>(length, 1) < members;
+  for (const bool split : {false, true}) {
+    if (split ? members == 1 : few_chunks) continue;
+    plan.split_sequences = split;
+    for (const bool on_host : {false, true}) {
+      if (on_host && (!host_optimizer || members > 1)) break;
       plan.optimizer_on_host = on_host;
-      plan.recompute = recompute;
-      plan.activations = activation_bytes(geometry, chunks, recipe.context_length, type, recompute);
-      if (device_bytes <= 0 || plan.device_bytes() <= kUsable * device_bytes) return plan;
+      for (const Recompute recompute :
+           {Recompute::none, Recompute::all_but_attention, Recompute::layer}) {
+        plan.recompute = recompute;
+        const int64_t chunks = split ? 1 : micro_batch_chunks(recipe, members);
+        const int64_t tokens = split ? (length + members - 1) / members : length;
+        plan.activations = activation_bytes(geometry, chunks, tokens, type, recompute);
+        if (members > 1) plan.activations += whole_bytes(geometry, type);
+        if (split) plan.activations += gathered_bytes(geometry, length, type);
+        if (fits()) return plan;
+      }
     }
   }
   return plan;

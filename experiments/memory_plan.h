@@ -26,7 +26,8 @@ const char* name_of(Recompute recompute);
 struct MemoryPlan {
   Recompute recompute = Recompute::none;
   bool optimizer_on_host = false;  ///< masters and moments lie, and are stepped, in host memory
-  // bytes
+  bool split_sequences = false;    ///< a group's members have a part of each sequence
+  // bytes, of each member of a group
   double weights = 0, gradients = 0, optimizer = 0, activations = 0;
 
   double device_bytes() const {
@@ -37,8 +38,8 @@ struct MemoryPlan {
   std::string text() const;
 };
 
-/// Chunks of a micro-batch: what runs at once.
-int64_t micro_batch_chunks(const RecipeSettings& recipe);
+/// Chunks of a micro-batch: what runs at once on each of `members` devices.
+int64_t micro_batch_chunks(const RecipeSettings& recipe, int64_t members = 1);
 
 /// Bytes that a forward and backward pass over [chunks, tokens] hold at their peak, without weights
 /// and their gradients. `type`: f32 | bf16.
@@ -49,7 +50,12 @@ double activation_bytes(const ModelGeometry& geometry, int64_t chunks, int64_t t
 /// the same with the optimizer on the host. When none fits, the last: its device_bytes() says what
 /// is wanted. device_bytes 0: no limit is known. `host_optimizer`: whether the device is not the
 /// host itself.
+///
+/// A group of `members` shares weights, gradients and optimizer; a layer's whole weights are there
+/// while they are needed, and the next one's beside them. Its sequences are split where a batch has
+/// fewer chunks than members, or where whole ones don't fit; its optimizer stays on the devices.
 MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& recipe,
-                       const std::string& type, double device_bytes, bool host_optimizer);
+                       const std::string& type, double device_bytes, bool host_optimizer,
+                       int64_t members = 1);
 
 }  // namespace ropesweep

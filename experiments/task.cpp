@@ -173,8 +173,9 @@ class TaskMaker {
     task.workers = sweep_.workers;
     task.seed = fine_tune.seed;
     const ModelGeometry& geometry = geometry_of(fine_tune.model, init);
-    const Cost cost = fine_tune_cost(geometry, fine_tune.recipe, sweep_.workers.type,
-                                     sweep_.limits.memory_bytes, sweep_.workers.device != "cpu");
+    const Cost cost =
+        fine_tune_cost(geometry, fine_tune.recipe, sweep_.workers.type, sweep_.limits.memory_bytes,
+                       sweep_.workers.device != "cpu", sweep_.workers.gpus_per_task);
     task.flops = cost.flops;
     task.memory_bytes = cost.memory_bytes;
     return task;

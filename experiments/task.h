@@ -39,6 +39,18 @@ struct Task {
   double memory_bytes = 0;
 };
 
+/// A worker's place in the group of workers that runs a task together. A group lasts over tasks, as
+/// long as its name stays.
+struct GroupPlace {
+  std::string name;  ///< new for each group; empty: the worker is alone
+  int64_t rank = 0;  ///< 0 … size − 1; rank 0 answers for all
+  int64_t size = 1;
+  std::string directory;  ///< absolute, seen by all members: where they leave their addresses
+};
+
+void to_json(nlohmann::json& json, const GroupPlace& place);
+void from_json(const nlohmann::json& json, GroupPlace& place);
+
 void to_json(nlohmann::json& json, const Task& task);
 void from_json(const nlohmann::json& json, Task& task);
 

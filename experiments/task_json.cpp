@@ -29,7 +29,23 @@ void task_fields(Struct& task, const Visitor& field) {
   field("memory_bytes", task.memory_bytes);
 }
 
+template <typename Struct, typename Visitor>
+void place_fields(Struct& place, const Visitor& field) {
+  field("name", place.name);
+  field("rank", place.rank);
+  field("size", place.size);
+  field("directory", place.directory);
+}
+
 }  // namespace
+
+void to_json(nlohmann::json& json, const GroupPlace& place) {
+  place_fields(place, JsonWriter(json));
+}
+
+void from_json(const nlohmann::json& json, GroupPlace& place) {
+  place_fields(place, JsonReader(json));
+}
 
 void to_json(nlohmann::json& json, const Task& task) {
   task_fields(task, JsonWriter(json));

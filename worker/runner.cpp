@@ -13,6 +13,9 @@
 #include <new>
 #include <optional>
 #include <thread>
+#include <utility>
+
+#include "worker/backend/collective.h"
 
 namespace ropesweep {
 namespace {
@@ -24,23 +27,29 @@ std::atomic<bool> stop_requested{false};
 
 void request_stop(int) { stop_requested = true; }
 
-Outcome failed(FailureKind kind, const std::string& what) {
-  Outcome outcome;
-  outcome.failure_kind = kind;
-  outcome.failure = what;
-  return outcome;
+Done failed(const AttemptId& attempt, FailureKind kind, const std::string& what) {
+  Done done{attempt, {}};
+  done.outcome.failure_kind = kind;
+  done.outcome.failure = what;
+  return done;
 }
 
 /// Runs the task; what it throws becomes a failure with its kind.
-Outcome run_guarded(const RunTask& run_task, const Task& task, const tasks::TaskContext& context) {
+Done run_guarded(const RunTask& run_task, const Assign& assignment,
+                 const tasks::TaskContext& context) {
+  const AttemptId& attempt = assignment.attempt;
   try {
-    return run_task(task, context);
+    return {attempt, run_task(assignment.task, assignment.place, context)};
   } catch (const Error& error) {
-    return failed(error.kind(), error.what());
+    return failed(attempt, error.kind(), error.what());
+  } catch (const backend::LostMember& lost) {
+    Done done = failed(attempt, FailureKind::transient, lost.what());
+    done.lost_member = true;
+    return done;
   } catch (const std::bad_alloc&) {
-    return failed(FailureKind::memory, "out of memory");
+    return failed(attempt, FailureKind::memory, "out of memory");
   } catch (const std::exception& error) {
-    return failed(FailureKind::transient, error.what());
+    return failed(attempt, FailureKind::transient, error.what());
   }
 }
 
@@ -58,7 +67,7 @@ class TaskThread {
       fraction_ = 0;
       what_ = "starts";
     }
-    thread_ = std::jthread([this, task = std::move(assignment.task)] { compute(task); });
+    thread_ = std::jthread([this, assigned = std::move(assignment)] { compute(assigned); });
   }
 
   bool busy() const { return busy_; }
@@ -73,7 +82,7 @@ class TaskThread {
   std::optional<Done> take_answer() {
     {
       const std::lock_guard lock(mutex_);
-      if (!outcome_) {
+      if (!answer_) {
         return std::nullopt;
       }
     }
@@ -81,13 +90,11 @@ class TaskThread {
     uint64_t count = 0;
     static_cast<void>(::read(wake_.get(), &count, sizeof count));
     busy_ = false;
-    Done done{attempt_, std::move(*outcome_)};
-    outcome_.reset();
-    return done;
+    return std::exchange(answer_, std::nullopt);
   }
 
  private:
-  void compute(const Task& task) {
+  void compute(const Assign& assignment) {
     tasks::TaskContext context;
     context.stop = &stop_requested;
     context.progress = [this](double fraction, const std::string& what) {
@@ -96,13 +103,13 @@ class TaskThread {
       what_ = what;
     };
     const auto start = Clock::now();
-    Outcome outcome = run_guarded(run_task_, task, context);
-    if (outcome.seconds <= 0) {
-      outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    Done answer = run_guarded(run_task_, assignment, context);
+    if (answer.outcome.seconds <= 0) {
+      answer.outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
     {
       const std::lock_guard lock(mutex_);
-      outcome_ = std::move(outcome);
+      answer_ = std::move(answer);
     }
     const uint64_t one = 1;
     static_cast<void>(!::write(wake_.get(), &one, sizeof one));
@@ -115,7 +122,7 @@ class TaskThread {
   std::mutex mutex_;
   double fraction_ = 0;
   std::string what_;
-  std::optional<Outcome> outcome_;
+  std::optional<Done> answer_;
   std::jthread thread_;
 };
 

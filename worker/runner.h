@@ -10,7 +10,8 @@
 namespace ropesweep {
 
 /// Runs a task; throws as tasks::TaskRunner::run does.
-using RunTask = std::function<Outcome(const Task& task, const tasks::TaskContext& context)>;
+using RunTask = std::function<Outcome(const Task& task, const GroupPlace& place,
+                                      const tasks::TaskContext& context)>;
 
 struct RunnerOptions {
   double heartbeat_seconds = 1;

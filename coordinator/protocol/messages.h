@@ -38,7 +38,8 @@ struct Heartbeat {
 /// Finished, diverged or failed.
 struct Done {
   AttemptId attempt;
-  Outcome outcome;
+  Outcome outcome;           ///< in a group, what rank 0 says counts
+  bool lost_member = false;  ///< it failed because another of its group did
 };
 struct Goodbye {
   std::string reason;
@@ -48,6 +49,7 @@ struct Goodbye {
 struct Assign {
   AttemptId attempt;
   Task task;
+  GroupPlace place;
 };
 /// Nothing now: ask again.
 struct Wait {

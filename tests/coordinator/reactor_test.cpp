@@ -1,11 +1,9 @@
-// The reactor, event by event, and in a thousand random histories: no result is lost, none counts
-// twice.
+// The reactor, event by event.
 #include "coordinator/reactor.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
-#include <random>
 
 #include "tests/coordinator/sweep_fixture.h"
 
@@ -304,75 +302,6 @@ TEST(Reactor, WorkersGetWorkForTheWeightsTheyHold) {
   room.turn();
   EXPECT_TRUE(room.reactor->all_settled());
   EXPECT_EQ(changes, 2) << "each worker loads once";
-}
-
-/// Workers answer, crash, fall silent, come back and answer late, in any order.
-TEST(Reactor, RandomHistoriesLoseNothingAndCountNothingTwice) {
-  for (unsigned seed = 0; seed < 300; ++seed) {
-    std::mt19937 random(seed);
-    std::vector<Task> tasks = {fine_tune_task("f"), fine_tune_task("g", {"f"})};
-    for (int i = 0; i < 6; ++i) {
-      const std::string needs = i % 3 == 0 ? "" : i % 3 == 1 ? "f" : "g";
-      tasks.push_back(evaluation_task(
-          fmt::format("e{}", i), needs.empty() ? "base" : needs,
-          needs.empty() ? std::vector<std::string>{} : std::vector<std::string>{needs}));
-    }
-    ReactorOptions options;
-    options.crash_limit = 1000;
-    Room room(tasks, 3, options);
-    std::map<int, std::vector<Assign>> assigned;  // All that a worker ever got.
-    for (int worker = 1; worker <= 3; ++worker) {
-      room.enroll(worker);
-    }
-    for (int step = 0; step < 3000 && !room.reactor->all_settled(); ++step) {
-      const int worker = 1 + static_cast<int>(random() % 3);
-      for (const Assign& assign : room.told_of<Assign>(worker)) {
-        assigned[worker].push_back(assign);
-      }
-      auto& mine = assigned[worker];
-      switch (random() % 6) {
-        case 0:
-        case 1:
-          if (!mine.empty()) {
-            room.say(worker, Done{mine.back().attempt, finished(mine.back().task)});
-            room.say(worker, RequestWork{mine.back().task.weights_key});
-          }
-          break;
-        case 2:
-          if (!mine.empty()) {  // An old answer once more.
-            const Assign& any = mine[random() % mine.size()];
-            room.say(worker, Done{any.attempt, finished(any.task)});
-          }
-          break;
-        case 3:
-          if (!mine.empty()) {
-            room.say(worker, Done{mine.back().attempt, failure(FailureKind::transient, "crash")});
-            room.say(worker, RequestWork{});
-          }
-          break;
-        case 4:
-          room.say(worker, random() % 2 == 0 ? Message{RequestWork{}} : Message{Hello{}});
-          break;
-        default:
-          room.turn(static_cast<double>(random() % 20));
-      }
-      room.turn(0.1);
-    }
-    ASSERT_TRUE(room.reactor->all_settled()) << "seed " << seed;
-    std::map<std::string, int> results;
-    for (const FakeStore::Ended& ended : room.store.ended) {
-      EXPECT_TRUE(ended.durable);
-      results[ended.attempt.task] += ended.attempt.status == "finished" ? 1 : 0;
-    }
-    for (const Task& task : tasks) {
-      EXPECT_EQ(results[task.id], 1) << task.id << ", seed " << seed;
-    }
-    std::map<std::string, int64_t> last;
-    for (const AttemptRecord& attempt : room.store.started) {
-      EXPECT_EQ(attempt.number, last[attempt.task] + 1) << "numbers rise by one";
-      last[attempt.task] = attempt.number;
-    }
-  }
 }
 
 }  // namespace

@@ -46,6 +46,33 @@ TEST(MemoryPlan, KeepsWhatFits) {
   EXPECT_NE(host.text().find("layers recomputed"), std::string::npos);
 }
 
+TEST(MemoryPlan, AGroupSharesWhatIsKept) {
+  RecipeSettings recipe = recipe_of(4096);
+  recipe.batch_tokens = 16 * 4096;
+  const MemoryPlan alone = plan_memory(llama_7b(), recipe, "bf16", 0, true);
+  const MemoryPlan four = plan_memory(llama_7b(), recipe, "bf16", 0, true, 4);
+  EXPECT_DOUBLE_EQ(four.weights, alone.weights / 4);
+  EXPECT_DOUBLE_EQ(four.optimizer, alone.optimizer / 4);
+  EXPECT_FALSE(four.split_sequences) << "each has chunks of its own";
+  // Two layers whole, bf16 with f32 gradients; the table of 32,000 words is smaller.
+  const double layer = 4 * 4096.0 * 4096 + 3 * 4096.0 * 11008;
+  EXPECT_NEAR(four.activations - alone.activations, 2 * 6 * layer, 0.01 * 12 * layer);
+}
+
+TEST(MemoryPlan, AGroupSplitsWhatIsTooFewOrTooLong) {
+  const MemoryPlan few = plan_memory(llama_7b(), recipe_of(65536), "bf16", 0, true, 4);
+  EXPECT_TRUE(few.split_sequences) << "one chunk, four members";
+  RecipeSettings recipe = recipe_of(131072);
+  recipe.batch_tokens = 4 * 131072;
+  const MemoryPlan roomy = plan_memory(llama_7b(), recipe, "bf16", 141e9, true, 4);
+  EXPECT_FALSE(roomy.split_sequences);
+  const MemoryPlan narrow = plan_memory(llama_7b(), recipe, "bf16", 80e9, true, 4);
+  EXPECT_TRUE(narrow.split_sequences);
+  EXPECT_LT(narrow.device_bytes(), 80e9);
+  EXPECT_FALSE(narrow.optimizer_on_host);
+  EXPECT_NE(narrow.text().find("sequences split"), std::string::npos);
+}
+
 TEST(MemoryPlan, CountsByHand) {
   // One layer, D = 8, F = 16, two heads of 4, one for keys and values; 2 chunks of 3 tokens in
   // bf16.

@@ -278,6 +278,39 @@ class Campaign:
                                  cwd=sweep.directory, check=True, capture_output=True, text=True).stdout
         check(devices.count('"cuda (emulated') == len(sweep.cells()), f"devices: {devices}", sweep)
 
+    def test_groups(self):
+        """Several workers a task: their figures are one worker's within the rounding of f32 over six
+        steps, and equal to the bit whatever the number of groups and whoever of them is killed."""
+        text = (SWEEP.replace("[64, 96]", "[96, 128]").replace('"wiki"\nrecipe', '["wiki", "passkey"]\nrecipe')
+                + '[datasets.passkey]\nkind = "passkey"\nsamples = 3\ndata_seed = 22\nmax_new_tokens = 4\n')
+        alone = Sweep(self.binary, self.directory / "groups-alone", text)
+        check(alone.run("--workers", 1) == 0, "one worker", alone)
+        together = text.replace("[workers]", "[workers]\ngpus_per_task = 2")
+        expected = None
+        for name, workers, kills in (("one", 2, 0), ("two", 4, 0), ("killed", 4, 3 if self.long else 1)):
+            sweep = Sweep(self.binary, self.directory / f"groups-{name}", together)
+            run = sweep.start("--workers", workers)
+            for _ in range(kills):
+                wait_for(sweep, "runner")
+                time.sleep(self.random.uniform(0.2, 2))
+                kind = self.random.choice(["runner", "shepherd"])
+                for pid in [pid for pid, (what, _) in sweep.processes().items() if what == kind][:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    print(f"  groups: kill -9 {kind}", flush=True)
+            code = run.wait(LIMIT)
+            check(code == 0, f"groups: {workers} workers: code {code}", sweep)
+            nothing_left(sweep)
+            check(not (sweep.directory / "tiny.d" / "groups").exists()
+                  or not any((sweep.directory / "tiny.d" / "groups").iterdir()), "what groups left", sweep)
+            expected = expected or sweep.cells()
+            check(sweep.cells() == expected, "the figures depend on who was killed", sweep)
+        for ours, theirs in zip(expected, alone.cells(), strict=True):
+            check((ours["id"], ours["metric"]) == (theirs["id"], theirs["metric"]), "the same rows", alone)
+            check(abs(ours["value"] - theirs["value"]) <= 1e-5 * abs(theirs["value"]),
+                  f"figures: {ours} of a group, {theirs} alone", alone)
+        few = Sweep(self.binary, self.directory / "groups-few", together)
+        check(few.run("--workers", 1) == 2 and "gpus_per_task" in few.log(), "too few workers", few)
+
     def test_in_use(self):
         """A second run on a store in use: code 2, and the first is not disturbed."""
         sweep = self.sweep("in-use")

@@ -15,6 +15,7 @@
 
 #include "coordinator/protocol/loopback_channel.h"
 #include "coordinator/protocol/process_watch.h"
+#include "worker/backend/collective.h"
 #include "worker/runner.h"
 
 namespace ropesweep {
@@ -23,7 +24,7 @@ namespace {
 constexpr const char* kBehaviour = "ROPESWEEP_TEST_RUNNER";
 
 /// The task's scheme says what the fake does with it.
-Outcome behave(const Task& task, const tasks::TaskContext& context) {
+Outcome behave(const Task& task, const GroupPlace& place, const tasks::TaskContext& context) {
   const std::string& what = task.scheme;
   context.progress(0.5, "halfway");
   if (what == "crash") {
@@ -37,6 +38,9 @@ Outcome behave(const Task& task, const tasks::TaskContext& context) {
   }
   if (what == "memory") {
     throw std::bad_alloc();
+  }
+  if (what == "lost") {
+    throw backend::LostMember(fmt::format("rank {} of {} lost another", place.rank, place.size));
   }
   if (what == "user") {
     throw_user_error("data.txt: empty");
@@ -87,10 +91,11 @@ class ShepherdTest : public testing::Test {
   ~ShepherdTest() override { ::unsetenv("OMPI_COMM_WORLD_RANK"); }
 
   void say(const Message& message) { network_.channel(0).send(1, message); }
-  void assign(const std::string& what, int64_t number = 1) {
+  void assign(const std::string& what, const GroupPlace& place = {}) {
     Assign order;
     order.attempt.task = "task";
-    order.attempt.number = number;
+    order.attempt.number = 1;
+    order.place = place;
     order.task.id = "task";
     order.task.scheme = what;
     order.task.weights_key = "weights of " + what;
@@ -179,6 +184,15 @@ TEST_F(ShepherdTest, ErrorsKeepTheirKinds) {
   const Outcome user = outcome_of("user");
   EXPECT_EQ(user.failure_kind, FailureKind::user);
   EXPECT_EQ(user.failure, "data.txt: empty");
+}
+
+TEST_F(ShepherdTest, TheLossOfAnotherIsToldAsSuch) {
+  assign("lost", {"group", 1, 2, ""});
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(done->lost_member);
+  EXPECT_EQ(done->outcome.failure_kind, FailureKind::transient);
+  EXPECT_EQ(done->outcome.failure, "rank 1 of 2 lost another");
 }
 
 TEST_F(ShepherdTest, HeartbeatsTellProgress) {

@@ -1,5 +1,4 @@
-// Greedy generation with a key-value cache, and the tasks that score what it says: lines, passkey,
-// questions.
+// Greedy generation with a key-value cache.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "experiments/grid.h"
-#include "experiments/outcome.h"
 #include "experiments/settings.h"
-#include "worker/data/corpus.h"
 #include "worker/llama/model.h"
 #include "worker/llama/tokenizer.h"
-#include "worker/tasks/evaluation_progress.h"
 #include "worker/tasks/task_runner.h"
 
 namespace ropesweep::tasks {
@@ -24,44 +19,46 @@ struct Generated {
   std::string text;          ///< decoded, special tokens left out
 };
 
-/// Continues `prompt` (at least one id) with the likeliest token each time, until an
-/// end-of-sequence id (the tokenizer's or the config's), `max_new_tokens`, or `decided(text so
-/// far)` (may be empty). Under static positions the prompt is fed in pieces, so that its
-/// activations don't grow with it; dynamic ones need its length at once. Errors: Error(time) when
-/// stopped; user error for an empty prompt or an id outside the vocabulary.
+/// Whether the text so far says all that is wanted.
+using Decided = std::function<bool(const std::string& text)>;
+
+/// A prompt's greedy continuation, one pass of the model at a time: the likeliest token each time,
+/// until an end-of-sequence id (the tokenizer's or the config's), `max_new_tokens`, or `decided`
+/// (may be empty). Under static positions the prompt is fed in pieces, so that its activations
+/// don't grow with it; dynamic ones need its length at once.
+class Continuation {
+ public:
+  /// Errors: user error for an empty prompt or an id outside the vocabulary.
+  Continuation(llama::Model& model, const llama::Tokenizer& tokenizer, std::vector<int32_t> prompt,
+               int64_t max_new_tokens, Decided decided);
+
+  bool ended() const { return ended_; }
+  /// One pass: a piece of the prompt, or the last token.
+  void advance();
+  Generated generated() const;
+
+ private:
+  void accept(int32_t id);
+
+  llama::Model& model_;
+  const llama::Tokenizer& tokenizer_;
+  std::vector<int32_t> prompt_;
+  int64_t max_new_tokens_;
+  Decided decided_;
+  llama::KvCache cache_;
+  size_t fed_ = 0;  ///< tokens of the prompt
+  std::vector<int32_t> ids_;
+  bool ended_;
+};
+
+/// All of a continuation. Errors: as Continuation's; Error(time) when stopped.
 Generated generate(llama::Model& model, const llama::Tokenizer& tokenizer,
-                   std::span<const int32_t> prompt, int64_t max_new_tokens,
-                   const std::function<bool(const std::string& text)>& decided,
+                   std::span<const int32_t> prompt, int64_t max_new_tokens, const Decided& decided,
                    const TaskContext& context);
 
 /// The ids of a sample's prompt: through the chat template if the settings ask for it, else as the
 /// post-processor has it; `bos` yes | no overrides that.
 std::vector<int32_t> encode_prompt(const llama::Tokenizer& tokenizer,
                                    const DatasetSettings& settings, const std::string& prompt);
-
-/// Sums of accuracy: overall, by word boundary (wikiqa), by location of the answer and of the
-/// question.
-class AccuracyTotals {
- public:
-  explicit AccuracyTotals(const DatasetSettings& settings) : settings_(settings) {}
-  /// Scores the sample and returns whether it is a hit. `tokens`: how many were generated.
-  bool add(const data::Sample& sample, const std::string& text, int64_t tokens);
-  /// accuracy first, then accuracy_word_boundary (wikiqa), then accuracy@LOCATION by name.
-  std::vector<Measure> measures() const;
-
- private:
-  DatasetSettings settings_;
-  Measure accuracy_, word_boundary_;
-  std::map<std::string, Measure> by_location_;
-};
-
-/// Measures `cells`, which differ in context length only: each has its own samples. Those that
-/// `progress` has are only scored. Errors: user error for bad settings or data; Error(time) when
-/// stopped.
-std::vector<CellOutcome> measure_retrieval(llama::Model& model, const llama::Tokenizer& tokenizer,
-                                           const DatasetSettings& settings,
-                                           std::span<const Cell> cells,
-                                           EvaluationProgress& progress,
-                                           const TaskContext& context);
 
 }  // namespace ropesweep::tasks

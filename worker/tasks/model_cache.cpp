@@ -52,17 +52,19 @@ ModelSource source_of(const Task& task) {
   return source;
 }
 
-LoadedModel load_model(backend::Backend& backend, const ModelSource& source) {
+LoadedModel load_model(backend::Backend& backend, const ModelSource& source,
+                       backend::Collective* group) {
   const llama::Config config = llama::read_config(source.config);
   const backend::Dtype type = dtype_of(source.type, config);
   LoadedModel loaded;
   loaded.tokenizer = llama::read_tokenizer(source.tokenizer);
   loaded.tokenizer_source = source.tokenizer;
+  const llama::WeightParts parts(backend, config, group);
   llama::Weights weights = source.weights.empty()
-                               ? llama::init_weights(backend, config, type, source.seed)
-                               : llama::load_weights(backend, source.weights, config, type);
+                               ? llama::init_weights(backend, config, type, source.seed, &parts)
+                               : llama::load_weights(backend, source.weights, config, type, &parts);
   loaded.bytes = bytes_of(weights);
-  loaded.model = std::make_unique<llama::Model>(backend, config, std::move(weights));
+  loaded.model = std::make_unique<llama::Model>(backend, config, std::move(weights), group);
   return loaded;
 }
 
@@ -74,7 +76,8 @@ bool ModelCache::holds(const std::string& key) const {
                      [&](const LoadedModel& loaded) { return loaded.key == key; });
 }
 
-LoadedModel& ModelCache::get(const std::string& key, const ModelSource& source) {
+LoadedModel& ModelCache::get(const std::string& key, const ModelSource& source,
+                             backend::Collective* group) {
   const auto found = std::find_if(models_.begin(), models_.end(),
                                   [&](const LoadedModel& loaded) { return loaded.key == key; });
   if (found != models_.end()) {
@@ -83,7 +86,7 @@ LoadedModel& ModelCache::get(const std::string& key, const ModelSource& source) 
   }
   // What a new model takes is not known before it is read; the oldest go first if memory is short.
   make_room(models_.empty() ? 0 : models_.front().bytes);
-  LoadedModel loaded = load_model(backend_, source);
+  LoadedModel loaded = load_model(backend_, source, group);
   loaded.key = key;
   return put(std::move(loaded));
 }

@@ -36,8 +36,10 @@ struct LoadedModel {
   size_t bytes = 0;  ///< of the weights
 };
 
-/// Reads or draws the weights. Errors: user error for a bad checkpoint, tokenizer or type.
-LoadedModel load_model(backend::Backend& backend, const ModelSource& source);
+/// Reads or draws the weights; in a group each rank keeps its shards. The group must outlive the
+/// model. Errors: user error for a bad checkpoint, tokenizer or type.
+LoadedModel load_model(backend::Backend& backend, const ModelSource& source,
+                       backend::Collective* group = nullptr);
 
 /// Least recently used first out: at most four models, and no more bytes than a quarter of the
 /// memory that was free at the start (the newest always stays).
@@ -45,12 +47,14 @@ class ModelCache {
  public:
   explicit ModelCache(backend::Backend& backend);
 
-  /// The model of `key`, loaded from `source` when it is not held. The reference holds until the
-  /// next call.
-  LoadedModel& get(const std::string& key, const ModelSource& source);
+  /// The model of `key`, loaded from `source` (in `group`) when it is not held. The reference holds
+  /// until the next call.
+  LoadedModel& get(const std::string& key, const ModelSource& source,
+                   backend::Collective* group = nullptr);
   /// Keeps a model under its key, replacing another of that key.
   LoadedModel& put(LoadedModel loaded);
   bool holds(const std::string& key) const;
+  void clear() { models_.clear(); }
 
  private:
   void make_room(size_t bytes);

@@ -1,124 +1,25 @@
 // Documents → windows → batches of equal windows → token losses → sums by cell.
-// Letters: N positions of a window · P positions fed (BOS and tokens)
 #include "worker/tasks/perplexity.h"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
+#include <memory>
 
 #include "worker/data/corpus.h"
 #include "worker/tasks/interruption.h"
-#include "worker/tasks/windows.h"
+#include "worker/tasks/window_batcher.h"
 
 namespace ropesweep::tasks {
 
 namespace {
-
-/// Short windows share a pass of up to this many positions; rows don't depend on their neighbours.
-constexpr int64_t kPositionsPerPass = 4096;
-
-/// Passes of fewer positions are padded: a handful of rows goes through the kernels of decoding,
-/// whose last bits differ, and a short window's losses must be those of a long one's beginning.
-constexpr int64_t kLeastPositions = 16;
 
 /// One cell of a pass: its own windows, read out of the pass's losses.
 struct CellState {
   const Cell* cell = nullptr;
   WindowRule rule;
   PerplexityTotals totals;
-};
-
-/// A document's ids, shared by the windows that wait for their pass.
-struct TokenizedDocument {
-  int64_t index = 0;
-  std::vector<int32_t> ids;
-};
-
-/// Collects windows of equal length and runs them together; results come back in order.
-class WindowBatcher {
- public:
-  /// Takes a window's document, the window, and the losses of its tokens [window.tokens]; a token
-  /// that was not asked for has loss 0.
-  using Sink =
-      std::function<void(const TokenizedDocument&, const Window&, std::span<const float> losses)>;
-  /// Called after the windows of a pass, with their count.
-  using PassEnd = std::function<void(int64_t windows)>;
-
-  WindowBatcher(llama::Model& model, int32_t bos, Sink sink, PassEnd pass_end)
-      : model_(model),
-        bos_(bos),
-        least_(model.positions().depends_on_length() ? 0 : kLeastPositions),
-        sink_(std::move(sink)),
-        pass_end_(std::move(pass_end)) {}
-
-  /// `score_from`: the first token whose loss is wanted.
-  void add(std::shared_ptr<const TokenizedDocument> document, const Window& window) {
-    const int64_t positions = std::max(window.tokens + (bos_ >= 0 ? 1 : 0), least_);
-    if (!waiting_.empty() && (positions != positions_ || full())) flush();
-    positions_ = positions;
-    append_ids(*document, window);
-    waiting_.push_back({std::move(document), window});
-  }
-
-  void flush() {
-    if (waiting_.empty()) return;
-    const auto batch = static_cast<int64_t>(waiting_.size());
-    const std::vector<float> losses = model_.token_losses(ids_, targets_, batch);
-    for (size_t i = 0; i < waiting_.size(); ++i) {
-      const auto& [document, window] = waiting_[i];
-      // Position p predicts the token at p + 1: with BOS the first token's loss is at 0, without it
-      // has none.
-      const float* row = losses.data() + i * static_cast<size_t>(positions_);
-      token_losses_.assign(static_cast<size_t>(window.tokens), 0.0f);
-      const auto shift = static_cast<size_t>(bos_ >= 0 ? 0 : 1);
-      std::copy(row, row + static_cast<size_t>(window.tokens) - shift,
-                token_losses_.begin() + static_cast<std::ptrdiff_t>(shift));
-      sink_(*document, window, token_losses_);
-    }
-    pass_end_(batch);
-    waiting_.clear();
-    ids_.clear();
-    targets_.clear();
-  }
-
- private:
-  struct Waiting {
-    std::shared_ptr<const TokenizedDocument> document;
-    Window window;
-  };
-
-  bool full() const {
-    return static_cast<int64_t>(waiting_.size() + 1) * positions_ > kPositionsPerPass;
-  }
-
-  void append_ids(const TokenizedDocument& document, const Window& window) {
-    const auto token = [&](int64_t i) { return document.ids[static_cast<size_t>(i)]; };
-    const auto target = [&](int64_t i) { return i >= window.score_from ? token(i) : -1; };
-    if (bos_ >= 0) {
-      ids_.push_back(bos_);
-      targets_.push_back(target(window.first));
-    }
-    for (int64_t i = window.first; i < window.end(); ++i) {
-      ids_.push_back(token(i));
-      targets_.push_back(i + 1 < window.end() ? target(i + 1) : -1);
-    }
-    const size_t padded = (waiting_.size() + 1) * static_cast<size_t>(positions_);
-    ids_.resize(padded, 0);
-    targets_.resize(padded, -1);
-  }
-
-  llama::Model& model_;
-  int32_t bos_;
-  int64_t
-      least_;  ///< positions fed at least; static positions only: dynamic ones depend on the number
-  Sink sink_;
-  PassEnd pass_end_;
-  int64_t positions_ = 0;
-  std::vector<Waiting> waiting_;
-  std::vector<int32_t> ids_, targets_;
-  std::vector<float> token_losses_;
 };
 
 /// The windows that a pass runs: those of the longest cell, scored from where any cell scores.
@@ -182,17 +83,21 @@ struct PassSettings {
 };
 
 /// How far a pass has come: windows whose losses are in the cells' totals, from the first one on.
+/// In a group rank 0 keeps it, and its totals alone count.
 class PassProgress {
  public:
-  PassProgress(EvaluationProgress& progress, std::vector<CellState>& cells)
+  PassProgress(EvaluationProgress& progress, const SampleShare& share,
+               std::vector<CellState>& cells)
       : progress_(progress), cells_(cells) {
     for (const CellState& state : cells) key_ += (key_.empty() ? "" : " ") + state.cell->id;
-    if (const nlohmann::json* record = progress.find(key_)) {
+    const nlohmann::json* record = share.rank() == 0 ? progress.find(key_) : nullptr;
+    if (record != nullptr) {
       windows_ = record->at("windows");
       for (size_t i = 0; i < cells.size(); ++i) {
         cells[i].totals.restore(record->at("totals").at(i));
       }
     }
+    windows_ = static_cast<int64_t>(share.of_first({static_cast<double>(windows_)})[0]);
   }
 
   int64_t windows() const { return windows_; }
@@ -213,16 +118,17 @@ class PassProgress {
 };
 
 void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellState>& cells,
-              EvaluationProgress& progress, const TaskContext& context) {
+              const SampleShare& share, EvaluationProgress& progress, const TaskContext& context) {
   const DatasetSettings& settings = pass.settings;
   int64_t longest = 0;
   for (const CellState& state : cells)
     longest = std::max(longest, built_tokens(state.rule, settings));
   const auto source = data::open_documents(settings, pass.tokenizer, longest);
-  PassProgress done(progress, cells);
+  PassProgress done(progress, share, cells);
   const int64_t resume_at = done.windows();
   WindowBatcher batcher(
-      model, cells[0].rule.bos ? pass.tokenizer.bos_id() : -1,
+      model, share, cells[0].rule.bos ? pass.tokenizer.bos_id() : -1,
+      [&] { throw_if_stopped(context, share); },
       [&](const TokenizedDocument& document, const Window& window, std::span<const float> losses) {
         add_to_cells(cells, document, window, losses, context);
       },
@@ -238,7 +144,6 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
     const std::vector<Window> windows = windows_of_pass(tokens, cells);
     for (size_t i = 0; i < windows.size(); ++i) {
       if (windows_before + static_cast<int64_t>(i) < resume_at) continue;
-      throw_if_stopped(context);
       batcher.add(tokenized, windows[i]);
       const double of_document = static_cast<double>(i) / static_cast<double>(windows.size());
       report_progress(context,
@@ -250,7 +155,7 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
     ++used;
     windows_before += static_cast<int64_t>(windows.size());
   }
-  batcher.flush();
+  batcher.finish();
   if (source->bad_records() > 0) {
     spdlog::warn("{}: {} malformed records skipped", settings.path, source->bad_records());
   }
@@ -260,7 +165,7 @@ void run_pass(llama::Model& model, const PassSettings& pass, std::vector<CellSta
 
 std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::Tokenizer& tokenizer,
                                             const DatasetSettings& settings,
-                                            std::span<const Cell> cells,
+                                            std::span<const Cell> cells, const SampleShare& share,
                                             EvaluationProgress& progress,
                                             const TaskContext& context) {
   const bool fused = settings.window == "truncated" && !model.positions().depends_on_length();
@@ -280,14 +185,14 @@ std::vector<CellOutcome> measure_perplexity(llama::Model& model, const llama::To
   std::vector<CellOutcome> outcomes;
   for (size_t p = 0; p < passes.size(); ++p) {
     const auto start = std::chrono::steady_clock::now();
-    const double share = 1.0 / static_cast<double>(passes.size());
-    run_pass(model, {tokenizer, settings, share * static_cast<double>(p), share}, passes[p],
-             progress, context);
+    const double fraction = 1.0 / static_cast<double>(passes.size());
+    run_pass(model, {tokenizer, settings, fraction * static_cast<double>(p), fraction}, passes[p],
+             share, progress, context);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     int64_t tokens = 0;
     for (const CellState& state : passes[p]) tokens += state.totals.tokens();
     for (const CellState& state : passes[p]) {
-      if (state.totals.tokens() == 0) {
+      if (state.totals.tokens() == 0 && share.rank() == 0) {
         throw_user_error(
             "{}: no token to score at context length {}; is every document empty or "
             "shorter than minimum_length {}?",

@@ -40,4 +40,15 @@ std::vector<double> SampleShare::in_order(std::span<const double> own, int64_t s
   return values;
 }
 
+double SampleShare::sum(double own) const { return group_ == nullptr ? own : group_->sum(own); }
+
+std::vector<double> SampleShare::of_first(std::vector<double> values) const {
+  if (group_ == nullptr || values.empty()) return values;
+  const Tensor words = backend_.allocate(Dtype::f32, {2 * static_cast<int64_t>(values.size())});
+  backend_.upload(words, values.data());
+  group_->broadcast(words, 0);
+  backend_.download(values.data(), words);
+  return values;
+}
+
 }  // namespace ropesweep::tasks

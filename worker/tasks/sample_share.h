@@ -30,6 +30,15 @@ class SampleShare {
   /// How many the rank with most of them has.
   int64_t rounds(int64_t samples) const { return (samples + size() - 1) / size(); }
 
+  /// Σ over the ranks; all ranks call it.
+  double sum(double own) const;
+  /// Whether any rank says so; all ranks call it.
+  bool any(bool own) const { return sum(own ? 1 : 0) > 0; }
+  /// Returns when all ranks have called it.
+  void barrier() const { sum(0); }
+  /// Rank 0's values, on every rank; all ranks give as many. Errors: LostMember.
+  std::vector<double> of_first(std::vector<double> values) const;
+
   /// Of `own`, `width` values for each own sample one after another: `width` values for each of
   /// `samples`, in their order, on every rank. All ranks call it, with the same samples and width.
   /// Errors: std::invalid_argument when `own` has another length; LostMember.

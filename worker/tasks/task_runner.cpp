@@ -1,52 +1,19 @@
 // From a task to its outcome: device, weights, positions, then the task's own code.
 #include "worker/tasks/task_runner.h"
 
-#include <charconv>
 #include <chrono>
 #include <new>
 
 #include "experiments/identity.h"
+#include "worker/tasks/device.h"
 #include "worker/tasks/finetune.h"
-#include "worker/tasks/generation.h"
+#include "worker/tasks/memory.h"
 #include "worker/tasks/model_cache.h"
 #include "worker/tasks/perplexity.h"
+#include "worker/tasks/retrieval.h"
+#include "worker/tasks/runner_group.h"
 
 namespace ropesweep::tasks {
-
-int cuda_devices() { return backend::cuda_device_count(); }
-
-namespace {
-
-std::unique_ptr<backend::Backend> make_cuda(const std::string& device, int number) try {
-  return backend::make_cuda_backend(number);
-} catch (const backend::NoDevice& error) {
-  throw_user_error("device '{}': {}; choose cpu, or see nvidia-smi and CUDA_VISIBLE_DEVICES",
-                   device, error.what());
-}
-
-/// N of "cuda:N".
-int cuda_number(const std::string& device) {
-  const char* const first = device.data() + std::string("cuda:").size();
-  const char* const last = device.data() + device.size();
-  int number = 0;
-  const auto [end, failure] = std::from_chars(first, last, number);
-  if (failure != std::errc() || end != last || number < 0) {
-    throw_user_error("device '{}' is unknown; choose cpu, cuda, cuda:N or auto", device);
-  }
-  return number;
-}
-
-}  // namespace
-
-std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads) {
-  if (device == "cpu") return backend::make_cpu_backend(threads);
-  if (device == "auto") {
-    return cuda_devices() > 0 ? make_cuda(device, 0) : backend::make_cpu_backend(threads);
-  }
-  if (device == "cuda") return make_cuda(device, 0);
-  if (device.starts_with("cuda:")) return make_cuda(device, cuda_number(device));
-  throw_user_error("device '{}' is unknown; choose cpu, cuda, cuda:N or auto", device);
-}
 
 namespace {
 
@@ -54,11 +21,41 @@ bool is_retrieval(const std::string& kind) {
   return kind == "lines" || kind == "passkey" || kind == "wikiqa";
 }
 
+/// Members of a group hold whole weights to evaluate, each at its own pace, where they take no more
+/// of the device than this.
+constexpr double kWholeShare = 0.5;
+
 }  // namespace
 
 struct TaskRunner::State {
   State(const std::string& device, int threads)
-      : backend(make_backend(device, threads)), cache(*backend) {}
+      : backend(make_backend(device, threads)),
+        group(*backend, cuda_number(device)),
+        cache(*backend) {}
+
+  /// The group of a place; models that belonged to another are gone.
+  backend::Collective* join(const GroupPlace& place) {
+    if (!group.is_in(place)) cache.clear();
+    return group.join(place);
+  }
+
+  void leave_group() {
+    if (group.is_alone()) return;
+    cache.clear();
+    group.leave();
+  }
+
+  /// `members` when they share the weights; null when each has room for the whole.
+  backend::Collective* sharing_weights(const ModelSource& source, const SampleShare& share,
+                                       backend::Collective* members) const {
+    if (members == nullptr) return nullptr;
+    const llama::Config config = llama::read_config(source.config);
+    const double bytes = llama::geometry_of(config).parameters() *
+                         (source.type == "f32" || config.type == "f32" ? 4 : 2);
+    const auto capacity = static_cast<double>(backend->capacity());
+    const double room = capacity > 0 ? capacity : static_cast<double>(available_memory());
+    return share.any(bytes > kWholeShare * room) ? members : nullptr;
+  }
 
   void set_positions(llama::Model& model, const Task& task) const {
     const llama::Config& config = model.config();
@@ -67,23 +64,29 @@ struct TaskRunner::State {
     model.use_positions(make_position_encoding(scheme, scale, config.rotary, arithmetic));
   }
 
-  Outcome evaluate(const Task& task, const TaskContext& context) {
+  Outcome evaluate(const Task& task, const TaskContext& context, backend::Collective* members) {
     if (task.cells.empty()) throw_user_error("task {}: it has no cells", task.id);
     const std::string key = task.weights_key.empty() ? task.weights : task.weights_key;
-    LoadedModel& loaded = cache.get(key + " " + task.workers.type, source_of(task));
+    const SampleShare share(*backend, members);
+    const ModelSource source = source_of(task);
+    backend::Collective* const sharing = sharing_weights(source, share, members);
+    const std::string kept = key + " " + task.workers.type + (sharing == nullptr ? "" : " shared");
+    LoadedModel& loaded = cache.get(kept, source, sharing);
     set_positions(*loaded.model, task);
     Outcome outcome;
     outcome.type = backend::name_of(loaded.model->weights().embedding.dtype());
     const std::string device = backend->description();
-    EvaluationProgress progress(task.output, fmt::format("{} {} {}", task.id, outcome.type,
-                                                         device.substr(0, device.find(' '))));
+    const bool keeps = share.rank() == 0;  // the others' results are in its own
+    EvaluationProgress progress(
+        keeps ? task.output : "",
+        fmt::format("{} {} {}", task.id, outcome.type, device.substr(0, device.find(' '))));
     const std::string& kind = task.dataset.kind;
     if (is_perplexity_kind(kind)) {
       outcome.cells = measure_perplexity(*loaded.model, *loaded.tokenizer, task.dataset, task.cells,
-                                         progress, context);
+                                         share, progress, context);
     } else if (is_retrieval(kind)) {
       outcome.cells = measure_retrieval(*loaded.model, *loaded.tokenizer, task.dataset, task.cells,
-                                        progress, context);
+                                        share, progress, context);
     } else {
       throw_user_error(
           "data set '{}': kind '{}' is unknown; choose text, synthetic-wiki, synthetic-mix, lines, "
@@ -95,23 +98,26 @@ struct TaskRunner::State {
 
   /// Weights are trained in place, so they are loaded for this task alone; afterwards they are what
   /// its children and cells ask for.
-  Outcome train(const Task& task, const TaskContext& context) {
-    LoadedModel loaded = load_model(*backend, source_of(task));
+  Outcome train(const Task& task, const TaskContext& context, backend::Collective* members) {
+    const SampleShare share(*backend, members);
+    LoadedModel loaded = load_model(*backend, source_of(task), members);
     set_positions(*loaded.model, task);
     const bool resumed_whole =
         std::filesystem::exists(std::filesystem::path(task.output) / "finished.json");
     Outcome outcome =
-        fine_tune(*loaded.model, *loaded.tokenizer, loaded.tokenizer_source, task, context);
+        fine_tune(*loaded.model, *loaded.tokenizer, loaded.tokenizer_source, task, share, context);
     outcome.type = backend::name_of(loaded.model->weights().embedding.dtype());
     if (outcome.failure_kind == FailureKind::none && !resumed_whole && !task.fine_tune.id.empty()) {
-      loaded.key = task.fine_tune.id + " " + task.workers.type;
+      loaded.key =
+          task.fine_tune.id + " " + task.workers.type + (members == nullptr ? "" : " shared");
       cache.put(std::move(loaded));
     }
     return outcome;
   }
 
   std::unique_ptr<backend::Backend> backend;
-  ModelCache cache;
+  RunnerGroup group;
+  ModelCache cache;  // of models in that group
   TableArithmetic arithmetic = TableArithmetic::exact;
 };
 
@@ -122,10 +128,17 @@ TaskRunner::~TaskRunner() = default;
 
 void TaskRunner::use_arithmetic(TableArithmetic arithmetic) { state_->arithmetic = arithmetic; }
 
-Outcome TaskRunner::run(const Task& task, const TaskContext& context) try {
+Outcome TaskRunner::run(const Task& task, const TaskContext& context, const GroupPlace& place) try {
   const auto start = std::chrono::steady_clock::now();
-  Outcome outcome = task.kind == TaskKind::fine_tune ? state_->train(task, context)
-                                                     : state_->evaluate(task, context);
+  Outcome outcome;
+  try {
+    backend::Collective* const members = state_->join(place);
+    outcome = task.kind == TaskKind::fine_tune ? state_->train(task, context, members)
+                                               : state_->evaluate(task, context, members);
+  } catch (...) {
+    state_->leave_group();  // The others wait for this one: they end too.
+    throw;
+  }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   outcome.seconds = elapsed.count();
   outcome.device = state_->backend->description();

@@ -10,7 +10,6 @@
 #include "experiments/outcome.h"
 #include "experiments/position_encoding.h"
 #include "experiments/task.h"
-#include "worker/backend/ops.h"
 
 namespace ropesweep::tasks {
 
@@ -32,14 +31,6 @@ struct TaskContext {
   std::function<void(const TokenLoss& loss)> token_loss;
 };
 
-/// CUDA devices that this process sees; 0 without a driver or in a build without CUDA.
-int cuda_devices();
-
-/// The backend of a device text: cpu | cuda (the first) | cuda:N | auto (CUDA
-/// where there is a device). Errors: user error when there is no
-/// such device.
-std::unique_ptr<backend::Backend> make_backend(const std::string& device, int threads);
-
 /// Keeps the last models loaded (by Task::weights_key and type), so that tasks that follow with the
 /// same weights start at once.
 class TaskRunner {
@@ -51,9 +42,10 @@ class TaskRunner {
   /// How position tables are computed from now on (`--hf-bits`).
   void use_arithmetic(TableArithmetic arithmetic);
 
-  /// Errors: ropesweep::Error with its kind (memory when it ends); a diverged fine-tune is not an
-  /// error: its outcome says so.
-  Outcome run(const Task& task, const TaskContext& context);
+  /// As one of a group, the task is shared among its members; rank 0's outcome is the task's.
+  /// Errors: ropesweep::Error with its kind (memory when it ends); backend::LostMember when another
+  /// of the group fails; a diverged fine-tune is not an error: its outcome says so.
+  Outcome run(const Task& task, const TaskContext& context, const GroupPlace& place = {});
 
  private:
   struct State;

@@ -51,8 +51,12 @@ fs::path state_directory(const fs::path& states, int64_t step) {
 
 }  // namespace
 
-TrainingState::TrainingState(fs::path output, const std::string& identity)
-    : output_(std::move(output)) {
+TrainingState::TrainingState(fs::path output, const std::string& identity, const SampleShare& share)
+    : output_(std::move(output)), share_(share) {
+  if (!writes()) {
+    share_.barrier();
+    return;
+  }
   std::error_code failure;
   fs::create_directories(output_, failure);
   if (failure) {
@@ -67,9 +71,18 @@ TrainingState::TrainingState(fs::path output, const std::string& identity)
         "it",
         output_.string(), file.string());
   }
+  share_.barrier();
 }
 
-int64_t TrainingState::finished_step() const {
+int64_t TrainingState::agreed(int64_t step) const {
+  return static_cast<int64_t>(share_.of_first({static_cast<double>(step)})[0]);
+}
+
+int64_t TrainingState::finished_step() const { return agreed(writes() ? finished_step_here() : 0); }
+
+int64_t TrainingState::saved_step() const { return agreed(writes() ? saved_step_here() : 0); }
+
+int64_t TrainingState::finished_step_here() const {
   const fs::path file = output_ / "finished.json";
   if (!fs::exists(file)) return 0;
   try {
@@ -80,7 +93,7 @@ int64_t TrainingState::finished_step() const {
   }
 }
 
-int64_t TrainingState::saved_step() const {
+int64_t TrainingState::saved_step_here() const {
   int64_t newest = 0;
   if (!fs::exists(states())) return newest;
   for (const auto& entry : fs::directory_iterator(states())) {
@@ -101,8 +114,11 @@ std::vector<StepRecord> TrainingState::resume(llama::Optimizer& optimizer) {
                        directory.string(), optimizer.steps_done(), records.size());
     }
   }
-  remove_states_but(step);
-  rewrite_losses(records);
+  share_.barrier();  // the others have read it
+  if (writes()) {
+    remove_states_but(step);
+    rewrite_losses(records);
+  }
   return records;
 }
 
@@ -114,6 +130,7 @@ void TrainingState::rewrite_losses(const std::vector<StepRecord>& records) {
 }
 
 void TrainingState::append(const StepRecord& record) {
+  if (!writes()) return;
   losses_ << to_json_line(record) << "\n" << std::flush;
   if (!losses_) {
     throw_transient_error("{}: cannot be written; is the disk full?", losses_file().string());
@@ -123,17 +140,19 @@ void TrainingState::append(const StepRecord& record) {
 void TrainingState::save(const llama::Optimizer& optimizer,
                          const std::vector<StepRecord>& records) {
   const int64_t step = optimizer.steps_done();
-  if (step == 0 || step == saved_step()) return;
+  if (step == 0 || saved_step() == step) return;
   const fs::path whole = state_directory(states(), step);
   fs::path partial = whole;
   partial += ".partial";
+  const fs::path file = partial / "optimizer.safetensors";
+  if (!writes()) return optimizer.save(file);
   std::error_code failure;
   fs::remove_all(partial, failure);
   fs::create_directories(partial, failure);
   if (failure) {
     throw_transient_error("{}: cannot be created: {}", partial.string(), failure.message());
   }
-  optimizer.save(partial / "optimizer.safetensors");
+  optimizer.save(file);
   llama::write_synced(partial / "losses.jsonl", lines_of(records));
   llama::sync_path(partial);
   llama::rename_durably(partial, whole);
@@ -153,6 +172,10 @@ void TrainingState::remove_states_but(int64_t step) const {
 
 void TrainingState::finish(int64_t step, bool keep_state,
                            const std::function<void(const fs::path& directory)>& write) {
+  if (!writes()) {
+    write(output_);
+    return share_.barrier();
+  }
   losses_.close();
   llama::sync_path(losses_file());
   std::error_code ignored;
@@ -160,6 +183,7 @@ void TrainingState::finish(int64_t step, bool keep_state,
   write(output_);
   write_durably(output_ / "finished.json", nlohmann::json{{"step", step}}.dump() + "\n");
   if (!keep_state) fs::remove_all(states(), ignored);
+  share_.barrier();
 }
 
 }  // namespace ropesweep::tasks

@@ -18,15 +18,17 @@
 
 #include "worker/llama/optimizer.h"
 #include "worker/tasks/loss_record.h"
+#include "worker/tasks/sample_share.h"
 
 namespace ropesweep::tasks {
 
 class TrainingState {
  public:
   /// `identity`: text of all that the figures depend on; the work of another one is refused.
-  /// Creates OUTPUT. Errors: user error when OUTPUT holds the work of another identity; transient
-  /// when the disk fails.
-  TrainingState(std::filesystem::path output, const std::string& identity);
+  /// Creates OUTPUT. In a group all ranks make the same calls, and rank 0 writes. Errors: user
+  /// error when OUTPUT holds the work of another identity; transient when the disk fails.
+  TrainingState(std::filesystem::path output, const std::string& identity,
+                const SampleShare& share);
 
   /// The step of a finished checkpoint, or 0.
   int64_t finished_step() const;
@@ -55,7 +57,14 @@ class TrainingState {
   void remove_states_but(int64_t step) const;
   void rewrite_losses(const std::vector<StepRecord>& records);
 
+  int64_t finished_step_here() const;
+  int64_t saved_step_here() const;
+  /// Rank 0's: a file that it has just written may not be seen elsewhere yet.
+  int64_t agreed(int64_t step) const;
+  bool writes() const { return share_.rank() == 0; }
+
   std::filesystem::path output_;
+  const SampleShare& share_;
   std::ofstream losses_;
 };
 

@@ -56,6 +56,7 @@ Done sample_done() {
   done.attempt.task = "task";
   done.attempt.number = 2;
   done.outcome = sample_outcome();
+  done.lost_member = true;
   return done;
 }
 
@@ -64,6 +65,7 @@ Assign sample_assign() {
   assign.attempt.task = "task";
   assign.attempt.number = 1;
   assign.task = sample_task();
+  assign.place = {"task-1", 1, 4, "/store.d/groups/task-1"};
   return assign;
 }
 

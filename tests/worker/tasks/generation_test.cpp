@@ -1,13 +1,11 @@
-// Greedy generation against repeated whole passes, where it ends, and the sums of accuracy.
+// Greedy generation against repeated whole passes, and where it ends.
 #include "worker/tasks/generation.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "tests/worker/tasks/tiny_model.h"
-#include "worker/tasks/scoring.h"
 
 namespace ropesweep::tasks {
 namespace {
@@ -102,62 +100,6 @@ TEST_F(Generation, PromptsBeginAsTheSettingsSay) {
   settings.instruction_template = true;  // the tiny tokenizer has none
   EXPECT_THROW(encode_prompt(*loaded_.tokenizer, settings, "the river"), Error);
 }
-
-TEST(AccuracyTotals, CountByLocationAndQuestion) {
-  DatasetSettings settings;
-  settings.kind = "wikiqa";
-  AccuracyTotals totals(settings);
-  EXPECT_TRUE(totals.add({0, "", "19", "start", "end"}, "1987", 2));
-  EXPECT_TRUE(totals.add({1, "", "19", "start", "start"}, "19", 3));
-  EXPECT_FALSE(totals.add({2, "", "19", "end", "end"}, "20", 4));
-  std::map<std::string, Measure> by_name;
-  const auto measures = totals.measures();
-  EXPECT_EQ(measures.front().metric, "accuracy");
-  for (const Measure& measure : measures) by_name[measure.metric] = measure;
-  ASSERT_EQ(by_name.size(), 6u);
-  EXPECT_EQ(by_name["accuracy"].hits, 2);
-  EXPECT_EQ(by_name["accuracy"].count, 3);
-  EXPECT_EQ(by_name["accuracy"].tokens, 9);
-  EXPECT_EQ(by_name["accuracy_word_boundary"].hits, 1);
-  EXPECT_EQ(by_name["accuracy@start"].hits, 2);
-  EXPECT_EQ(by_name["accuracy@end"].count, 1);
-  EXPECT_EQ(by_name["accuracy@question-end"].count, 2);
-  EXPECT_EQ(by_name["accuracy@question-start"].hits, 1);
-}
-
-class Retrieval : public testing::TestWithParam<const char*> {};
-
-TEST_P(Retrieval, BuiltSamplesAreGeneratedAndKept) {
-  TestFolder folder;
-  const auto directory = make_model_directory(folder / "model");
-  Task task = evaluation_task(directory, GetParam(), {400, 500});
-  task.dataset.samples = 2;
-  task.dataset.max_new_tokens = 6;
-  task.dataset.keep_samples = true;
-  TaskRunner runner("cpu", 1);
-  const Outcome outcome = runner.run(task, TaskContext());
-  ASSERT_EQ(outcome.cells.size(), 2u);
-  for (const CellOutcome& cell : outcome.cells) {
-    EXPECT_EQ(cell.measures[0].metric, "accuracy");
-    EXPECT_EQ(cell.measures[0].count, 2);
-    ASSERT_EQ(cell.samples.size(), 2u);
-    int64_t hits = 0;
-    for (const SampleRecord& sample : cell.samples) {
-      EXPECT_EQ(sample.hit, score_text(task.dataset, sample.text, sample.reference).hit);
-      hits += sample.hit ? 1 : 0;
-    }
-    EXPECT_EQ(cell.measures[0].hits, hits);
-  }
-  // A cell alone has the same figures.
-  Task alone = task;
-  alone.cells = {task.cells[1]};
-  EXPECT_EQ(nlohmann::json(runner.run(alone, TaskContext()).cells[0].samples),
-            nlohmann::json(outcome.cells[1].samples));
-  task.dataset.which = "middle";
-  EXPECT_THROW(runner.run(task, TaskContext()), Error);
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, Retrieval, testing::Values("lines", "passkey", "wikiqa"));
 
 }  // namespace
 }  // namespace ropesweep::tasks

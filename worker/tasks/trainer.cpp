@@ -1,0 +1,252 @@
+// Batches, steps, validation, and when to save.
+#include "worker/tasks/trainer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "worker/data/corpus.h"
+#include "worker/tasks/interruption.h"
+#include "worker/tasks/memory.h"
+#include "worker/tasks/scoring_passes.h"
+#include "worker/tasks/token_ids.h"
+
+namespace ropesweep::tasks {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Without save_every, saving may take this share of the time, and not more often than once a
+/// minute.
+constexpr double kSaveShare = 1.0 / 30, kSaveSeconds = 60;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+data::TrainingChunks read_chunks(const DatasetSettings& settings, const RecipeSettings& recipe,
+                                 const llama::Tokenizer& tokenizer, int64_t documents) {
+  const auto source = data::open_documents(settings, tokenizer, recipe.context_length);
+  data::ChunkOptions options;
+  options.context_length = recipe.context_length;
+  options.prepend_bos = recipe.prepend_bos;
+  options.append_eos = recipe.append_eos;
+  options.packing = recipe.packing;
+  options.documents = documents;
+  data::TrainingChunks chunks(*source, tokenizer, options);
+  if (source->bad_records() > 0) {
+    spdlog::warn("{}: {} malformed records skipped", settings.path, source->bad_records());
+  }
+  return chunks;
+}
+
+}  // namespace
+
+Trainer::Trainer(llama::Model& model, const llama::Tokenizer& tokenizer, const Task& task,
+                 const SampleShare& share, const TaskContext& context)
+    : model_(model),
+      task_(task),
+      recipe_(task.fine_tune.recipe),
+      share_(share),
+      context_(context),
+      chunks_(read_chunks(task.training_data, recipe_, tokenizer, task.training_data.samples)),
+      plan_(plan_of_memory()),
+      batch_(recipe_.batch_tokens / recipe_.context_length),
+      micro_batch_(splits() ? 1 : micro_batch_chunks(recipe_, share.size())),
+      host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
+      optimizer_(model.backend(), model.weights(), &model.parts(), host_.get()) {
+  if (!task.validation_data.kind.empty()) {
+    validation_.emplace(
+        read_chunks(task.validation_data, recipe_, tokenizer, recipe_.validation_documents));
+  }
+  model_.split_sequences(splits() ? model_.parts().group() : nullptr);
+}
+
+Trainer::~Trainer() { model_.split_sequences(nullptr); }
+
+bool Trainer::train(TrainingState& state, std::string& failure) {
+  records_ = state.resume(optimizer_);
+  auto last_save = Clock::now();
+  double save_seconds = 0;
+  for (int64_t step = optimizer_.steps_done() + 1; step <= recipe_.steps; ++step) {
+    const auto record = train_step(step);
+    if (!record) {  // stopped in the middle: the last whole step stands
+      state.save(optimizer_, records_);
+      throw Error(FailureKind::time, "stopped on request; run it again");
+    }
+    records_.push_back(*record);
+    state.append(*record);
+    if (diverged(*record, failure)) return false;
+    const double due = std::max(kSaveSeconds, save_seconds / kSaveShare);
+    // Clocks differ: rank 0 decides.
+    const bool is_due = share_.of_first({seconds_since(last_save) >= due ? 1.0 : 0.0})[0] > 0;
+    if (recipe_.save_every > 0 ? step % recipe_.save_every == 0 : is_due) {
+      const auto start = Clock::now();
+      state.save(optimizer_, records_);
+      save_seconds = seconds_since(start);
+      last_save = Clock::now();
+    }
+  }
+  return true;
+}
+
+/// What fits into the device's memory; on the CPU, into half of what is free beside the weights,
+/// since other workers take from it too. The figures are the same whatever is recomputed. In a
+/// group rank 0's plan is everyone's.
+MemoryPlan Trainer::plan_of_memory() const {
+  const ModelGeometry geometry = llama::geometry_of(model_.config());
+  const std::string type = backend::name_of(model_.weights().embedding.dtype());
+  const auto capacity = static_cast<double>(model_.backend().capacity());
+  const bool on_device = capacity > 0;
+  const auto loaded = static_cast<double>(model_.backend().bytes_in_use());
+  const auto available = static_cast<double>(available_memory());
+  const double limit = on_device ? capacity : available > 0 ? available / 2 + loaded : 0;
+  MemoryPlan plan = plan_memory(geometry, recipe_, type, limit, on_device, share_.size());
+  const double most = on_device ? capacity : available > 0 ? available + loaded : 0;
+  if (most > 0 && plan.device_bytes() > most) {
+    throw Error(FailureKind::memory,
+                fmt::format("recipe '{}': needs {} and {:.1f} GB are there; shorten "
+                            "context_length or take a larger device",
+                            recipe_.name, plan.text(), most * 1e-9));
+  }
+  const auto agreed =
+      share_.of_first({static_cast<double>(plan.recompute), plan.split_sequences ? 1.0 : 0.0});
+  plan.recompute = static_cast<Recompute>(static_cast<int>(agreed[0]));
+  plan.split_sequences = agreed[1] > 0;
+  return plan;
+}
+
+/// Fills the batch of a step; returns its count of targets.
+int64_t Trainer::fill_batch(int64_t step) {
+  const auto n = static_cast<size_t>(recipe_.context_length);
+  ids_.resize(static_cast<size_t>(batch_) * n);
+  targets_.resize(ids_.size());
+  int64_t targets = 0;
+  for (int64_t i = 0; i < batch_; ++i) {
+    const size_t at = static_cast<size_t>(i) * n;
+    targets += chunks_.fill((step - 1) * batch_ + i, static_cast<uint64_t>(task_.fine_tune.seed),
+                            std::span(ids_).subspan(at, n), std::span(targets_).subspan(at, n));
+  }
+  check_ids(ids_, model_.config().vocabulary, task_.training_data.path);
+  return targets;
+}
+
+/// One update; nothing when a stop was requested before it.
+std::optional<StepRecord> Trainer::train_step(int64_t step) {
+  const auto start = Clock::now();
+  const int64_t targets = fill_batch(step);
+  const auto nll = accumulate(step, targets);
+  if (!nll) return std::nullopt;
+  StepRecord record;
+  record.step = step;
+  record.training_loss = *nll / static_cast<double>(targets);
+  record.learning_rate = llama::learning_rate_at(recipe_, step);
+  record.gradient_norm = optimizer_.step(recipe_, step);
+  record.tokens = targets + batch_;  // each chunk's first token is fed and not predicted
+  if (validation_ && is_validated(step)) record.validation_loss = validate();
+  record.seconds = seconds_since(start);
+  return record;
+}
+
+/// Gradients of the whole batch; Σ nll over all ranks, or nothing when a stop was requested.
+std::optional<double> Trainer::accumulate(int64_t step, int64_t targets) {
+  const int64_t turns = splits() ? 1 : share_.size();
+  double nll = 0;
+  for (int64_t at = 0; at < batch_; at += turns * micro_batch_) {
+    if (share_.any(stop_requested(context_))) return std::nullopt;
+    const int64_t first = splits() ? at : at + share_.rank() * micro_batch_;
+    nll += pass_over(first, std::clamp<int64_t>(batch_ - first, 0, micro_batch_),
+                     1.0 / static_cast<double>(targets));
+    const int64_t done = std::min(batch_, at + turns * micro_batch_);
+    report(step, static_cast<double>(done) / static_cast<double>(batch_));
+  }
+  return share_.sum(nll);
+}
+
+/// Forward and backward over some chunks of the batch; Σ nll of this rank. None: a pass for
+/// nothing, since the others need this rank's shards.
+double Trainer::pass_over(int64_t first_chunk, int64_t chunks, double loss_scale) {
+  if (chunks == 0) {
+    const std::array<int32_t, 1> id = {0}, masked = {-1};
+    return model_.accumulate_gradients(id, masked, 1, loss_scale, optimizer_.gradients(),
+                                       plan_.recompute);
+  }
+  const auto first = static_cast<size_t>(first_chunk * recipe_.context_length);
+  const auto size = static_cast<size_t>(chunks * recipe_.context_length);
+  return model_.accumulate_gradients(std::span(ids_).subspan(first, size),
+                                     std::span(targets_).subspan(first, size), chunks, loss_scale,
+                                     optimizer_.gradients(), plan_.recompute);
+}
+
+bool Trainer::is_validated(int64_t step) const {
+  return step == recipe_.steps ||
+         (recipe_.validate_every > 0 && step % recipe_.validate_every == 0);
+}
+
+/// Mean loss of the held-out chunks.
+double Trainer::validate() {
+  const int64_t n = recipe_.context_length;
+  const int64_t wanted = std::min(validation_->count(), recipe_.validation_documents);
+  double nll = 0;
+  int64_t targets = 0;
+  std::vector<ScoringPass> passes;
+  for (int64_t at = 0; at < wanted; at += micro_batch_) {
+    ScoringPass pass;
+    pass.batch = std::min(micro_batch_, wanted - at);
+    pass.ids.resize(static_cast<size_t>(pass.batch * n));
+    pass.targets.resize(pass.ids.size());
+    for (int64_t i = 0; i < pass.batch; ++i) {
+      const auto first = static_cast<size_t>(i * n);
+      targets += validation_->chunk((at + i) * validation_->count() / wanted,
+                                    std::span(pass.ids).subspan(first, static_cast<size_t>(n)),
+                                    std::span(pass.targets).subspan(first, static_cast<size_t>(n)));
+    }
+    check_ids(pass.ids, model_.config().vocabulary, task_.validation_data.path);
+    passes.push_back(std::move(pass));
+  }
+  const auto add = [&](const std::vector<float>& losses) {
+    for (const float loss : losses) nll += static_cast<double>(loss);
+  };
+  const size_t turns = splits() ? 1 : static_cast<size_t>(share_.size());
+  for (size_t first = 0; first < passes.size(); first += turns) {
+    if (splits()) {
+      const ScoringPass& pass = passes[first];
+      add(model_.token_losses(pass.ids, pass.targets, pass.batch));
+      continue;
+    }
+    const auto round = std::span(passes).subspan(first, std::min(turns, passes.size() - first));
+    for (const auto& losses : losses_of(model_, share_, round)) add(losses);
+  }
+  return nll / static_cast<double>(targets);
+}
+
+bool Trainer::diverged(const StepRecord& record, std::string& failure) const {
+  const bool measured = validation_ && is_validated(record.step);
+  if (!std::isfinite(record.training_loss) || !std::isfinite(record.gradient_norm) ||
+      (measured && !std::isfinite(record.validation_loss))) {
+    failure = fmt::format("step {}: training loss {}, gradient norm {}", record.step,
+                          record.training_loss, record.gradient_norm);
+    return true;
+  }
+  if (recipe_.stop_if_loss_above > 0 && record.step > recipe_.stop_if_after &&
+      record.training_loss > recipe_.stop_if_loss_above) {
+    failure = fmt::format("step {}: training loss {} is above the bound {}", record.step,
+                          record.training_loss, recipe_.stop_if_loss_above);
+    return true;
+  }
+  return false;
+}
+
+void Trainer::report(int64_t step, double of_step) const {
+  const double done = static_cast<double>(step - 1) + of_step;
+  const std::string loss =
+      records_.empty() ? "" : fmt::format(", loss {:.4f}", records_.back().training_loss);
+  report_progress(context_, done / static_cast<double>(recipe_.steps),
+                  fmt::format("step {} of {}{}", step, recipe_.steps, loss));
+}
+
+}  // namespace ropesweep::tasks
