@@ -274,28 +274,36 @@ TEST(LostMember, ASilentOneEndsTheOthersOperationsAfterTheTimeout) {
   silent.join();
 }
 
-// The timeout is longer than any test may take.
-TEST(LostMember, AGroupThatGoesDoesNotWaitForWhatWasBegun) {
+// One goes while messages are on their way. The timeout is longer than any test may take.
+TEST(LostMember, AGroupThatGoesEndsWhatWasBegunEverywhere) {
   const MeetingPlace place;
-  std::latch met(2), gone(1);
-  const auto member = [&](int rank) {
-    auto group = make_gloo_collective(place.member(rank, 2, std::chrono::hours(2)));
-    met.arrive_and_wait();
-    return group;
+  std::latch begun(2), gone(1);
+  struct Member {
+    Member(const MeetingPlace& at, int rank)
+        : group(make_gloo_collective(at.member(rank, 2, std::chrono::hours(2)))) {
+      backend->zero(part);
+    }
+    std::unique_ptr<Pending> begin() const {
+      return group->begin_all_gather({&out, 1}, {&part, 1});
+    }
+
+    std::unique_ptr<Backend> backend = make_cpu_backend(1);
+    Tensor part = backend->allocate(Dtype::f32, {int64_t{8} << 20});
+    Tensor out = backend->allocate(Dtype::f32, {int64_t{16} << 20});
+    std::unique_ptr<Collective> group;
   };
   std::thread other([&] {
-    const auto backend = make_cpu_backend(1);
-    const auto group = member(1);
+    const Member member(place, 1);
+    const auto pending = member.begin();  // may end well
+    begun.arrive_and_wait();
     gone.wait();
-    const TwoBegun begun(*backend, *group);
-    EXPECT_THROW(begun.summing->wait(), LostMember);
+    EXPECT_THROW(member.group->barrier(), LostMember);
   });
-  const auto backend = make_cpu_backend(1);
-  auto group = member(0);
-  const TwoBegun begun(*backend, *group);
-  group.reset();
-  EXPECT_THROW(begun.gathering->wait(), LostMember);
-  EXPECT_THROW(begun.summing->wait(), LostMember);
+  Member member(place, 0);
+  const auto running = member.begin(), behind = member.begin();
+  begun.arrive_and_wait();
+  member.group.reset();
+  EXPECT_THROW(behind->wait(), LostMember);
   gone.count_down();
   other.join();
 }
