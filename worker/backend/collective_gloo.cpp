@@ -241,9 +241,11 @@ class GlooCollective final : public Collective {
         ~Announced() { group.announce(nullptr); }
       } const announced{*this};
       announce(&messages);
-      const auto wait = [](size_t bytes, const auto& wait_once) {
+      const auto wait = [&](size_t bytes, const auto& wait_once) {
         for (int left = is_large(bytes) ? 2 : 1; left > 0; --left) {
-          if (!wait_once()) throw std::runtime_error("the group went before the operation's end");
+          if (wait_once()) continue;
+          context_->closeConnections();  // first, so that Gloo is done with the buffers
+          throw std::runtime_error("the group went before the operation's end");
         }
       };
       for (const auto& buffer : messages.receiving) {
