@@ -26,6 +26,9 @@ struct Piece {
   size_t bytes = 0;
 };
 
+/// A message that may arrive in several reads.
+bool is_large(size_t bytes) { return bytes > 4096; }
+
 /// The messages of an exchange that is under way.
 struct Exchange {
   using Buffer = std::unique_ptr<gloo::transport::UnboundBuffer>;
@@ -210,30 +213,47 @@ class GlooCollective final : public Collective {
   }
 
   /// out[r] to rank r and in[r] from it, for all others; empty pieces make no message.
+  ///
+  /// Gloo tells those who wait for a message that the sender is gone, but not when a part of it has
+  /// already come. So a large one has a second behind it, its last byte again, which is waited for
+  /// in the same buffer: one that is still to come as long as the first is on its way.
   void exchange(const char* what, const std::vector<Piece>& out, const std::vector<Piece>& in) {
     during(what, [&] {
       const auto slot = static_cast<uint64_t>(context_->nextSlot());
+      const auto second = static_cast<uint64_t>(context_->nextSlot());
       Exchange messages;
       for (size_t r = 0; r < members(); ++r) {
         if (r == self() || in[r].bytes == 0) continue;
         messages.receiving.push_back(context_->createUnboundBuffer(in[r].data, in[r].bytes));
         messages.receiving.back()->recv(static_cast<int>(r), slot);
+        if (!is_large(in[r].bytes)) continue;
+        messages.receiving.back()->recv(static_cast<int>(r), second, in[r].bytes - 1, 1);
       }
       for (size_t r = 0; r < members(); ++r) {
         if (r == self() || out[r].bytes == 0) continue;
         messages.sending.push_back(context_->createUnboundBuffer(out[r].data, out[r].bytes));
         messages.sending.back()->send(static_cast<int>(r), slot);
+        if (!is_large(out[r].bytes)) continue;
+        messages.sending.back()->send(static_cast<int>(r), second, out[r].bytes - 1, 1);
       }
       struct Announced {
         GlooCollective& group;
         ~Announced() { group.announce(nullptr); }
       } const announced{*this};
       announce(&messages);
-      const auto require_end = [](bool ended) {
-        if (!ended) throw std::runtime_error("the group went before the operation's end");
+      const auto wait = [&](size_t bytes, const auto& wait_once) {
+        for (int left = is_large(bytes) ? 2 : 1; left > 0; --left) {
+          if (wait_once()) continue;
+          context_->closeConnections();  // first, so that Gloo is done with the buffers
+          throw std::runtime_error("the group went before the operation's end");
+        }
       };
-      for (const auto& buffer : messages.receiving) require_end(buffer->waitRecv(group_.timeout));
-      for (const auto& buffer : messages.sending) require_end(buffer->waitSend(group_.timeout));
+      for (const auto& buffer : messages.receiving) {
+        wait(buffer->size, [&] { return buffer->waitRecv(group_.timeout); });
+      }
+      for (const auto& buffer : messages.sending) {
+        wait(buffer->size, [&] { return buffer->waitSend(group_.timeout); });
+      }
     });
   }
 

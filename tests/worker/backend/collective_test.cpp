@@ -1,5 +1,5 @@
-// Groups of ranks: what an operation leaves on each, sums in the order of the ranks to the bit, and
-// members that die, fall silent or never come.
+// Groups of ranks: what an operation leaves on each, sums in the order of the ranks to the bit,
+// operations that go on beside their members, and members that die, fall silent or never come.
 #include "worker/backend/collective.h"
 
 #include <gmock/gmock.h>
@@ -123,6 +123,63 @@ TEST_P(GroupOf, BroadcastsFromAnyRoot) {
   });
 }
 
+TEST_P(GroupOf, RunsWhatWasBegunBesideTheMember) {
+  as_group(GetParam(), [](Backend& backend, Collective& group) {
+    const auto size = static_cast<size_t>(group.size());
+    const auto self = static_cast<size_t>(group.rank());
+    const size_t count = 70001;
+    const Tensor part = uploaded(backend, terms(group.rank(), count));
+    const Tensor x = uploaded(backend, terms(group.rank(), count * size));
+    const Tensor whole = backend.allocate(Dtype::f32, x.shape());
+    const Tensor sums = backend.allocate(Dtype::f32, part.shape());
+    const Tensor own = uploaded(backend, std::vector<float>(1000, 1.0F));
+
+    const auto gathering = group.begin_all_gather({&whole, 1}, {&part, 1});
+    const auto summing = group.begin_reduce_scatter({&sums, 1}, {&x, 1});
+    for (int i = 0; i < 20; ++i) backend.add(own, part.rows(0, 1000));  // what both read or leave
+    EXPECT_EQ(group.sum(1), group.size());                              // behind both
+    summing->wait();
+    gathering->wait();
+    gathering->wait();  // again: nothing
+
+    std::vector<float> expected;
+    for (int rank = 0; rank < group.size(); ++rank) {
+      for (const float value : terms(rank, count)) expected.push_back(value);
+    }
+    EXPECT_EQ(host(backend, whole), expected);
+    const std::vector<float> all = sums_in_order(group.size(), count * size);
+    EXPECT_THAT(host(backend, sums), ElementsAreArray(&all[self * count], count));
+    std::vector<float> added(1000, 1.0F);
+    for (int i = 0; i < 20; ++i) {
+      for (size_t e = 0; e < added.size(); ++e) added[e] += term(group.rank(), e);
+    }
+    EXPECT_EQ(host(backend, own), added);
+  });
+}
+
+TEST_P(GroupOf, KeepsTheStorageOfWhatWasBegunUntilItsEnd) {
+  as_group(GetParam(), [](Backend& backend, Collective& group) {
+    const size_t before = backend.bytes_in_use(), count = 50000;
+    const auto begin = [&] {
+      const Tensor part = uploaded(backend, terms(group.rank(), count));
+      const Tensor whole = backend.allocate(Dtype::f32, {group.size() * part.elements()});
+      return group.begin_all_gather({&whole, 1}, {&part, 1});
+    };
+    begin()->wait();
+    EXPECT_EQ(backend.bytes_in_use(), before);
+    static_cast<void>(begin());  // dropped: it still takes its turn
+    {                            // were its storage free, these would be given it
+      const Tensor part = uploaded(backend, terms(group.rank() + 1, count));
+      const Tensor whole = backend.allocate(Dtype::f32, {group.size() * part.elements()});
+      group.all_gather(whole, part);
+      std::vector<float> first = host(backend, whole);
+      first.resize(count);
+      EXPECT_EQ(first, terms(1, count));
+    }
+    EXPECT_EQ(backend.bytes_in_use(), before);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, GroupOf, testing::Values(1, 2, 4),
                          [](const auto& size) { return std::to_string(size.param); });
 
@@ -136,6 +193,9 @@ TEST(LoneCollective, IsAGroupOfOne) {
     gathers ? group->all_gather(out, x) : group->reduce_scatter(out, x);
     EXPECT_EQ(host(*backend, out), terms(0, 40));
   }
+  const Tensor begun = backend->allocate(Dtype::f32, {40});
+  group->begin_all_gather({&begun, 1}, {&x, 1})->wait();
+  EXPECT_EQ(host(*backend, begun), terms(0, 40));
   group->all_reduce(x);
   EXPECT_EQ(host(*backend, x), terms(0, 40));
   EXPECT_EQ(group->sum(0.1), 0.1);
@@ -151,8 +211,20 @@ TEST(Collective, RefusesTensorsThatDoNotFit) {
   });
 }
 
+/// A gather and a sum of n parts, begun one after the other.
+struct TwoBegun {
+  TwoBegun(Backend& backend, Collective& group)
+      : x(uploaded(backend, terms(group.rank(), 3000 * static_cast<size_t>(group.size())))),
+        part(backend.allocate(Dtype::f32, {3000})),
+        gathering(group.begin_all_gather({&x, 1}, {&part, 1})),
+        summing(group.begin_reduce_scatter({&part, 1}, {&x, 1})) {}
+
+  Tensor x, part;
+  std::unique_ptr<Pending> gathering, summing;
+};
+
 /// Two ranks here and a third in a process of its own, which kills itself after a first barrier.
-TEST(LostMember, AKilledProcessEndsTheOthersOperation) {
+TEST(LostMember, AKilledProcessEndsTheOthersOperations) {
   const MeetingPlace place;
   const pid_t child = ::fork();
   if (child == 0) {
@@ -168,8 +240,11 @@ TEST(LostMember, AKilledProcessEndsTheOthersOperation) {
       const auto backend = make_cpu_backend(1);
       const auto group = make_gloo_collective(place.member(rank, 3, std::chrono::minutes(1)));
       group->barrier();
-      const Tensor x = uploaded(*backend, terms(rank, 3000));
-      EXPECT_THROW(group->all_reduce(x), LostMember);
+      const TwoBegun begun(*backend, *group);
+      EXPECT_THROW(begun.gathering->wait(), LostMember);
+      EXPECT_THROW(begun.summing->wait(), LostMember);
+      EXPECT_THROW(begun.gathering->wait(), LostMember);  // again: the same
+      EXPECT_THROW(group->all_reduce(begun.x), LostMember);
       EXPECT_THROW(group->barrier(), LostMember);  // and so on
     });
   }
@@ -177,7 +252,7 @@ TEST(LostMember, AKilledProcessEndsTheOthersOperation) {
   ::waitpid(child, nullptr, 0);
 }
 
-TEST(LostMember, ASilentOneEndsTheOthersOperationAfterTheTimeout) {
+TEST(LostMember, ASilentOneEndsTheOthersOperationsAfterTheTimeout) {
   const MeetingPlace place;
   std::latch given_up(1);
   const auto member = [&](int rank) {
@@ -188,11 +263,49 @@ TEST(LostMember, ASilentOneEndsTheOthersOperationAfterTheTimeout) {
     given_up.wait();
   });
   {
+    const auto backend = make_cpu_backend(1);
     const auto group = member(0);
+    const TwoBegun begun(*backend, *group);
+    EXPECT_THROW(begun.summing->wait(), LostMember);
+    EXPECT_THROW(begun.gathering->wait(), LostMember);
     EXPECT_THROW(group->sum(1), LostMember);
   }
   given_up.count_down();
   silent.join();
+}
+
+// One goes while messages are on their way. The timeout is longer than any test may take.
+TEST(LostMember, AGroupThatGoesEndsWhatWasBegunEverywhere) {
+  const MeetingPlace place;
+  std::latch begun(2), gone(1);
+  struct Member {
+    Member(const MeetingPlace& at, int rank)
+        : group(make_gloo_collective(at.member(rank, 2, std::chrono::hours(2)))) {
+      backend->zero(part);
+    }
+    std::unique_ptr<Pending> begin() const {
+      return group->begin_all_gather({&out, 1}, {&part, 1});
+    }
+
+    std::unique_ptr<Backend> backend = make_cpu_backend(1);
+    Tensor part = backend->allocate(Dtype::f32, {int64_t{8} << 20});
+    Tensor out = backend->allocate(Dtype::f32, {int64_t{16} << 20});
+    std::unique_ptr<Collective> group;
+  };
+  std::thread other([&] {
+    const Member member(place, 1);
+    const auto pending = member.begin();  // may end well
+    begun.arrive_and_wait();
+    gone.wait();
+    EXPECT_THROW(member.group->barrier(), LostMember);
+  });
+  Member member(place, 0);
+  const auto running = member.begin(), behind = member.begin();
+  begun.arrive_and_wait();
+  member.group.reset();
+  EXPECT_THROW(behind->wait(), LostMember);
+  gone.count_down();
+  other.join();
 }
 
 TEST(LostMember, OneThatNeverComesEndsTheMeeting) {

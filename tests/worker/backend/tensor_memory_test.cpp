@@ -55,6 +55,10 @@ TEST_F(TransferTest, storage_is_reused_and_counted) {
   EXPECT_EQ(backend_->allocate(Dtype::f32, shape).raw(), place);
 }
 
+TEST_F(TransferTest, a_device_has_a_stream) {
+  EXPECT_EQ(backend_->stream() != nullptr, kTestDevice == "cuda");
+}
+
 TEST_F(TransferTest, a_tensor_outlives_its_backend) {
   if (kTestDevice == "cuda") GTEST_SKIP() << "reads the tensor's memory, which is the device's";
   const Tensor x = tensor_of(*backend_, Dtype::f32, {2}, {1, 2});

@@ -13,6 +13,8 @@ namespace {
 using backend::Backend;
 using backend::Collective;
 using backend::Dtype;
+using backend::Pending;
+using backend::Tensor;
 
 constexpr int64_t kChunks = 3, kTokens = 36;  // no multiple of the ranks
 constexpr double kRows = kChunks * kTokens;
@@ -151,6 +153,77 @@ TEST_P(Ranks, WriteTheCheckpointOfOne) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Ranks, testing::Values(1, 2, 4),
                          [](const auto& size) { return std::to_string(size.param); });
+
+/// A group that notes when its gathers and sums begin (+g, +s) and when they are waited for
+/// (-g, -s).
+class NotingGroup final : public Collective {
+ public:
+  explicit NotingGroup(Collective& group) : group_(group) {}
+
+  int rank() const override { return group_.rank(); }
+  int size() const override { return group_.size(); }
+  void broadcast(const Tensor& x, int root) override { group_.broadcast(x, root); }
+  std::unique_ptr<Pending> begin_all_gather(std::span<const Tensor> outs,
+                                            std::span<const Tensor> parts) override {
+    notes += "+g ";
+    return std::make_unique<Noted>(group_.begin_all_gather(outs, parts), notes, "-g ");
+  }
+  std::unique_ptr<Pending> begin_reduce_scatter(std::span<const Tensor> parts,
+                                                std::span<const Tensor> xs) override {
+    notes += "+s ";
+    return std::make_unique<Noted>(group_.begin_reduce_scatter(parts, xs), notes, "-s ");
+  }
+  void all_reduce(const Tensor& x) override { group_.all_reduce(x); }
+  double sum(double x) override { return group_.sum(x); }
+  void barrier() override { group_.barrier(); }
+
+  std::string notes;
+
+ private:
+  class Noted final : public Pending {
+   public:
+    Noted(std::unique_ptr<Pending> inner, std::string& notes, const char* note)
+        : inner_(std::move(inner)), notes_(notes), note_(note) {}
+    void wait() override {
+      notes_ += note_;
+      inner_->wait();
+    }
+
+   private:
+    std::unique_ptr<Pending> inner_;
+    std::string& notes_;
+    const char* note_;
+  };
+
+  Collective& group_;
+};
+
+TEST(WeightParts, ArriveAndLeaveWhileTheirNeighboursAreComputed) {
+  backend::as_group(2, [](Backend& backend, Collective& group) {
+    NotingGroup noting(group);
+    Member member(backend, &noting, "head_96");
+    const std::vector<int32_t> ids = token_ids(20, 1), targets = next_tokens(ids, 20);
+    const auto layers = static_cast<size_t>(member.config.layers);
+    ASSERT_GE(layers, 2U);
+
+    std::string forward = "+g +g -g ";  // embedding and first layer; the embedding's there
+    for (size_t layer = 0; layer + 1 < layers; ++layer) forward += "-g +g ";
+    forward += "-g +g +g -g -g ";  // the last layer; the head's norm and matrix
+    noting.notes.clear();
+    member.model.token_losses(ids, targets, 1);
+    EXPECT_EQ(noting.notes, forward);
+
+    std::string backward = "+s ";  // the head's gradients; the last layer is still here
+    for (size_t layer = layers - 1; layer > 0; --layer) backward += "+g -s +s -g ";
+    backward += "-s +s -s +s -s ";  // the first layer, the embedding
+    for (const Recompute recompute : {Recompute::none, Recompute::layer}) {
+      noting.notes.clear();
+      member.model.accumulate_gradients(ids, targets, 1, 1, member.optimizer.gradients(),
+                                        recompute);
+      EXPECT_EQ(noting.notes, forward + backward);
+    }
+  });
+}
 
 // Rank 0's exception is what as_group throws.
 TEST(Ranks, EndWhenOneOfThemIsLost) {
