@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "experiments/error.h"
 #include "worker/llama/checkpoint.h"
@@ -15,20 +16,43 @@ namespace {
 
 using backend::Backend;
 using backend::Dtype;
+using backend::Shape;
 using backend::Tensor;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-Tensor load_tensor(Backend& backend, const SafetensorsDirectory& files, const WeightSlot& slot,
-                   Dtype type) {
-  const auto [source, reader] = files.tensor(slot.name);
-  if (source.shape != slot.shape) {
-    throw_user_error("{}: tensor {} has shape {}, config.json asks for {}", reader->file().string(),
-                     slot.name, shape_text(source.shape), shape_text(slot.shape));
+/// Bytes that the kernel is asked for before they are needed: the disk is never idle.
+constexpr size_t kReadAhead = size_t{128} << 20;
+
+/// Where a slot's values come from.
+struct Source {
+  const WeightSlot* slot;
+  FileTensor tensor;
+};
+
+/// The sources of all slots in the order in which they lie on the disk.
+std::vector<Source> sources_of(const SafetensorsDirectory& files,
+                               const std::vector<WeightSlot>& slots) {
+  std::vector<Source> sources;
+  for (const WeightSlot& slot : slots) {
+    const auto [tensor, reader] = files.tensor(slot.name);
+    if (tensor.shape != slot.shape) {
+      throw_user_error("{}: tensor {} has shape {}, config.json asks for {}",
+                       reader->file().string(), slot.name, shape_text(tensor.shape),
+                       shape_text(slot.shape));
+    }
+    sources.push_back({&slot, tensor});
   }
-  const Tensor tensor = backend.allocate(type, slot.shape);
+  std::sort(sources.begin(), sources.end(), [](const Source& a, const Source& b) {
+    return std::less<>()(a.tensor.bytes.data(), b.tensor.bytes.data());
+  });
+  return sources;
+}
+
+Tensor load_tensor(Backend& backend, const FileTensor& source, const Shape& shape, Dtype type) {
+  const Tensor tensor = backend.allocate(type, shape);
   const bool as_it_is = (type == Dtype::f32 && source.type == FileType::f32) ||
                         (type == Dtype::bf16 && source.type == FileType::bf16);
   if (as_it_is) {
@@ -75,9 +99,16 @@ Weights load_weights(Backend& backend, const std::filesystem::path& directory, c
   const SafetensorsDirectory files(directory);
   Weights weights;
   const std::vector<WeightSlot> slots = weight_slots(weights, config);
-  for (const WeightSlot& slot : slots) {
-    const Tensor whole = load_tensor(backend, files, slot, type);
-    *slot.tensor = parts == nullptr ? whole : parts->shard_of(whole);
+  const std::vector<Source> sources = sources_of(files, slots);
+  size_t asked = 0, bytes_ahead = 0;  // the next to be asked for; bytes asked for and not loaded
+  for (const auto& [slot, tensor] : sources) {
+    for (; asked < sources.size() && bytes_ahead < kReadAhead; ++asked) {
+      read_ahead(sources[asked].tensor);
+      bytes_ahead += sources[asked].tensor.bytes.size();
+    }
+    const Tensor whole = load_tensor(backend, tensor, slot->shape, type);
+    *slot->tensor = parts == nullptr ? whole : parts->shard_of(whole);
+    bytes_ahead -= tensor.bytes.size();
   }
   share_tied_output(weights, config);
   warn_of_unused(files, slots, directory);

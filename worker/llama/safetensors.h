@@ -80,6 +80,10 @@ class SafetensorsDirectory {
 /// and its shards. Errors: as SafetensorsDirectory.
 std::vector<std::string> weight_files(const std::filesystem::path& directory);
 
+/// Lets the kernel begin to read a tensor's bytes: a mapped file is otherwise read a little at a
+/// time, when its pages are touched.
+void read_ahead(const FileTensor& tensor);
+
 /// Elements of a file's tensor as f32, or as bf16 bits.
 std::vector<float> to_f32(const FileTensor& tensor);
 std::vector<uint16_t> to_bf16(const FileTensor& tensor);

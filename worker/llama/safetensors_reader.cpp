@@ -75,6 +75,20 @@ const char* name_of(FileType type) {
 
 size_t size_of(FileType type) { return type == FileType::f32 ? 4 : 2; }
 
+void read_ahead(const FileTensor& tensor) {
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(tensor.bytes.data());
+  const uintptr_t begin = first / page * page;
+  const uintptr_t end = first + tensor.bytes.size();
+  // The kernel takes no more of one call than the device's own limit, and forgets the rest. Only
+  // advice: what fails here is read when it is touched.
+  constexpr uintptr_t piece = 128 << 10;
+  for (uintptr_t at = begin; at < end; at += piece) {
+    static_cast<void>(
+        ::madvise(reinterpret_cast<void*>(at), std::min(piece, end - at), MADV_WILLNEED));
+  }
+}
+
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& file)
     : file_(file), mapped_(map_file(file)) {
   try {
