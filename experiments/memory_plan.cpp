@@ -86,7 +86,7 @@ MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& reci
   plan.weights = geometry.parameters() * bytes_of(type);
   plan.gradients = trained * kF32;
   // Two moments, and masters where the weights are not f32 themselves.
-  plan.optimizer = trained * kF32 * (type == "f32" ? 2 : 3);
+  plan.optimizer = trained * kF32 * (type == "f32" || !recipe.master_weights ? 2 : 3);
   const int64_t chunks = micro_batch_chunks(recipe);
   for (const bool on_host : {false, true}) {
     if (on_host && !host_optimizer) break;

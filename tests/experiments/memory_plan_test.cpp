@@ -24,6 +24,14 @@ TEST(MemoryPlan, ALlama7bAt64kTokensFitsAnH200) {
   EXPECT_NEAR(plan.host_bytes(), 12 * 6.74e9, 0.01 * 12 * 6.74e9);
 }
 
+TEST(MemoryPlan, WithoutMastersTheMomentsAreLeft) {
+  RecipeSettings recipe = recipe_of(4096);
+  const double all = plan_memory(llama_7b(), recipe, "bf16", 0, true).optimizer;
+  recipe.master_weights = false;
+  EXPECT_DOUBLE_EQ(plan_memory(llama_7b(), recipe, "bf16", 0, true).optimizer, all * 2 / 3);
+  EXPECT_DOUBLE_EQ(plan_memory(llama_7b(), recipe, "f32", 0, true).optimizer, all * 2 / 3);
+}
+
 TEST(MemoryPlan, LoraOfALlama7bAt128kTokensFitsAnH200) {
   const MemoryPlan plan = plan_memory(llama_7b(), recipe_of(131072, 16), "bf16", 141e9, true);
   EXPECT_LT(plan.device_bytes(), 141 * kGigabyte);

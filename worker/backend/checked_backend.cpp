@@ -289,13 +289,18 @@ class CheckedBackend final : public Backend {
 
   void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
              const Tensor& gradient, const AdamwStep& step) override {
-    require(is_real(weight) && is(master, Dtype::f32, weight.shape()) &&
+    const bool own_master = master.empty() && weight.dtype() == Dtype::bf16;
+    require(is_real(weight) && (own_master || is(master, Dtype::f32, weight.shape())) &&
                 is(m, Dtype::f32, weight.shape()) && is(v, Dtype::f32, weight.shape()) &&
                 is(gradient, Dtype::f32, weight.shape()),
-            "adamw", "weight, and in f32 master, m, v and gradient must have one shape");
-    require(step.step >= 1, "adamw", "steps count from 1");
-    timed("adamw", 14 * elements_of(weight), bytes_of(weight) + 7 * bytes_of(master),
-          [&] { inner_->adamw(weight, master, m, v, gradient, step); });
+            "adamw",
+            "weight, and in f32 master, m, v and gradient must have one shape; only a bf16 weight "
+            "needs no master");
+    require(step.step >= 1 && step.first_element >= 0, "adamw", "steps count from 1");
+    timed(
+        "adamw", 14 * elements_of(weight),
+        bytes_of(weight) + (own_master ? bytes_of(weight) : 2 * bytes_of(master)) + 5 * bytes_of(m),
+        [&] { inner_->adamw(weight, master, m, v, gradient, step); });
   }
 
   void synchronize() override { inner_->synchronize(); }

@@ -49,6 +49,10 @@ struct AdamwStep {
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   int64_t step = 1;          ///< from 1, for the bias correction
   float gradient_scale = 1;  ///< multiplied into the gradient first (clipping)
+  // Without a master: what the rounding's random bits depend on, beside `step` and the element.
+  uint64_t seed = 0;
+  uint32_t stream = 0;        ///< the tensor's number
+  int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
 };
 
 class Backend {
@@ -147,7 +151,9 @@ class Backend {
   // --- AdamW (Loshchilov & Hutter 2019, alg. 2), decoupled decay
   // ----------------------------------
   /// master, m, v, gradient f32; weight (f32 or bf16) receives the rounded master; it may be the
-  /// master.
+  /// master. An empty master: the weight, bf16, is its own, and rounded up or down by chance
+  /// (stochastic_rounding.h), or steps smaller than its spacing would be lost; the same bits on
+  /// every backend whose processor has fused multiplications and additions.
   virtual void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
                      const Tensor& gradient, const AdamwStep& step) = 0;
 
