@@ -72,7 +72,7 @@ Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
   int64_t elements = 1;
   for (const int64_t extent : shape) elements *= extent;
   // All ops are on one stream: a block that is given out again is written after its last reader.
-  auto storage = pool_->allocate(static_cast<size_t>(elements) * size_of(dtype));
+  auto storage = scratch(static_cast<size_t>(elements) * size_of(dtype));
   void* data = storage.get();
   return {dtype, std::move(shape), std::move(storage), data};
 }
