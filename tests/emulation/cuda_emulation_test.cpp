@@ -165,15 +165,18 @@ TEST(EmulatedRecording, AllocatesNothingWhileItIsCaptured) {
   const Tensor x = filled(*device, Dtype::f32, {4}, 1);
   int calls = 0;
   const auto recording = device->record([&] {
-    // Sizes in an order in which a pool would serve the second time otherwise.
-    Tensor a = device->allocate(Dtype::f32, {300 << 10});
-    device->zero(a);
-    a = Tensor();
-    const Tensor b = device->allocate(Dtype::f32, {200 << 10});
-    const Tensor c = device->allocate(Dtype::f32, {300 << 10});
-    device->copy(b.rows(0, 4), x);
-    device->copy(c.rows(0, 4), b.rows(0, 4));
-    device->add(x, c.rows(0, 4));
+    // An order that a pool alone would serve from two blocks the first time, and the second time,
+    // when both are there from the start, would need a third for.
+    const auto large = [&] { return device->allocate(Dtype::f32, {384 << 10}); };
+    const auto small = [&] { return device->allocate(Dtype::f32, {256 << 10}); };
+    device->zero(large());
+    Tensor first = small();
+    const Tensor second = small();
+    device->copy(second.rows(0, 4), x);
+    first = Tensor();
+    const Tensor third = large();
+    device->copy(third.rows(0, 4), second.rows(0, 4));
+    device->add(x, third.rows(0, 4));
     ++calls;
   });
   EXPECT_EQ(calls, 2);

@@ -65,7 +65,10 @@ std::string CudaBackend::description() const {
          ")";
 }
 
-void CudaBackend::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
+void CudaBackend::use_device() const {
+  if (recorded_memory_) return;  // record() has chosen it
+  check(cudaSetDevice(device_), "choosing the device");
+}
 
 Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
   use_device();

@@ -11,9 +11,10 @@
 
 namespace ropesweep::backend::cuda {
 
-/// Work is done twice: first its storage is taken from the pool, with reuse among the work's own
-/// tensors; after rewind() the same requests get the same addresses. All of it goes back to the
-/// pool together, when this ends.
+/// The pool alone won't do: it may serve the same requests otherwise the second time, from blocks
+/// that the first time left, and come to need one more. Work is done twice: first its storage is
+/// taken from the pool, with reuse among the work's own tensors; after rewind() the same requests
+/// get the same addresses. All of it goes back to the pool together, when this ends.
 class RecordedMemory : public std::enable_shared_from_this<RecordedMemory> {
  public:
   explicit RecordedMemory(std::shared_ptr<MemoryPool> pool);

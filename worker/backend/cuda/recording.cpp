@@ -19,7 +19,10 @@ class Capture {
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "starting a capture");
   }
   ~Capture() {
-    if (!ended_) static_cast<void>(cudaStreamEndCapture(stream_, &graph_));
+    if (!ended_) {
+      static_cast<void>(cudaStreamEndCapture(stream_, &graph_));
+      static_cast<void>(cudaGetLastError());  // or the next launch would report it
+    }
     if (graph_ != nullptr) static_cast<void>(cudaGraphDestroy(graph_));
   }
   Capture(const Capture&) = delete;
