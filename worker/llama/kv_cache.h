@@ -20,8 +20,8 @@ struct KvCache {
   int64_t length = 0;                         ///< tokens held
   int64_t capacity = 0;
   bool rotated = true;  ///< false: keys as the product gave them (dynamic schemes)
-  /// The pass of one token, recorded over this storage; null before the first. The backend and the
-  /// model must live as long.
+  /// The pass of one token, recorded over this storage; null before the first. The backend must
+  /// outlive it.
   std::shared_ptr<DecodeStep> step;
 
   /// Forgets all tokens past `tokens` (a shared prefix stays).
