@@ -24,7 +24,7 @@ const std::string usage =
 struct FinetuneOptions {
   std::string model, data, output, betas;
   int64_t samples = 0;
-  bool resume = false;
+  bool resume = false, no_masters = false;
   RecipeSettings recipe;
   PositionOptions positions;
   EngineOptions engine;
@@ -45,6 +45,8 @@ void describe_schedule(po::options_description& options, FinetuneOptions& o) {
   add("epsilon", po::value(&r.epsilon)->value_name("x"), "AdamW's (1e-8)");
   add("weight-decay", po::value(&r.weight_decay)->value_name("x"), "of matrices (0)");
   add("clip", po::value(&r.clip)->value_name("x"), "global gradient norm, 0: none (1)");
+  add("no-master-weights", po::bool_switch(&o.no_masters),
+      "bf16 weights without f32 masters, rounded up or down by chance");
   add("stop-if-loss-above", po::value(&r.stop_if_loss_above)->value_name("x"),
       "end as diverged past this training loss");
   add("stop-if-after", po::value(&r.stop_if_after)->value_name("N"),
@@ -161,6 +163,7 @@ Task make_task(FinetuneOptions& o) {
     task.validation_data.data_seed += 1;  // a built set is not the one that is trained on
   }
   o.recipe.name = "finetune";
+  o.recipe.master_weights = !o.no_masters;
   task.fine_tune.recipe = o.recipe;
   task.fine_tune.seed = static_cast<int64_t>(o.engine.seed);
   task.seed = task.fine_tune.seed;

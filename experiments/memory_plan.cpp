@@ -29,13 +29,14 @@ double trained_parameters(const ModelGeometry& g, const RecipeSettings& recipe) 
   return real(g.layers) * real(recipe.lora.rank) * sides;
 }
 
-/// What a member of a group holds of whole weights and their gradients: two layers', or what
-/// surrounds the layers.
+/// What a member of a group holds of whole weights and their gradients: a layer's and the next one's
+/// weights, the gradients of the layer and of the one that is being summed, with the others' terms;
+/// or those of what surrounds the layers.
 double whole_bytes(const ModelGeometry& g, const std::string& type) {
   const double table = real(g.vocabulary) * real(g.width);
   const double layer = (g.parameters() - 2 * table) / real(std::max<int64_t>(g.layers, 1));
-  const double each = bytes_of(type) + kF32;
-  return each * std::max(2 * layer, table + layer);
+  return std::max(layer * (2 * bytes_of(type) + 4 * kF32),
+                  layer * bytes_of(type) + table * (bytes_of(type) + 2 * kF32));
 }
 
 /// Keys and values of a whole sequence of which a member computes a part, and their f32 gradients.
@@ -103,7 +104,7 @@ MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& reci
   plan.weights = geometry.parameters() * bytes_of(type) / n;
   plan.gradients = trained * kF32 / n;
   // Two moments, and masters where the weights are not f32 themselves.
-  plan.optimizer = trained * kF32 * (type == "f32" ? 2 : 3) / n;
+  plan.optimizer = trained * kF32 * (type == "f32" || !recipe.master_weights ? 2 : 3) / n;
   const auto fits = [&] {
     return device_bytes <= 0 || plan.device_bytes() <= kUsable * device_bytes;
   };

@@ -53,6 +53,7 @@ void recipe_fields(Settings& settings, const Visitor& field) {
   field("epsilon", settings.epsilon);
   field("weight_decay", settings.weight_decay);
   field("clip", settings.clip);
+  field("master_weights", settings.master_weights);
   field("lora", settings.lora);
   field("train_scale", settings.train_scale);
   field("validate_every", settings.validate_every);
@@ -98,6 +99,8 @@ void from_json(const nlohmann::json& json, LoraSettings& settings) {
 
 void to_json(nlohmann::json& json, const RecipeSettings& settings) {
   recipe_fields(settings, JsonWriter(json));
+  // Fine-tunes are known by this text, and were before there was a choice.
+  if (settings.master_weights) json.erase("master_weights");
 }
 void from_json(const nlohmann::json& json, RecipeSettings& settings) {
   recipe_fields(settings, JsonReader(json));

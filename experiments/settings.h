@@ -60,6 +60,9 @@ struct RecipeSettings {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0;
   double clip = 1.0;  ///< global gradient norm; 0: none
+  /// bf16 weights have f32 masters, or else are rounded up or down by chance; f32 weights are their
+  /// own masters either way.
+  bool master_weights = true;
   LoraSettings lora;
   std::optional<double> train_scale;  ///< fixes the scale of this stage whatever the axis says
   int64_t validate_every = 0;         ///< steps; 0: at the end only, when there is validation data

@@ -52,6 +52,7 @@ void read_optimizer(SweepSection& section, RecipeSettings& recipe) {
   section.read("epsilon", recipe.epsilon, {.least = 0, .open = true});
   section.read("weight_decay", recipe.weight_decay, {});
   section.read("clip", recipe.clip, {});
+  section.read("master_weights", recipe.master_weights);
 }
 
 /// A path, or the name of a data set (kept as it is).

@@ -205,6 +205,111 @@ void copy(State& state) {
   repeat(state, backend(), 0, 2 * from.bytes(), [&] { backend().copy(to, from); });
 }
 
+/// A token of greedy decoding, as worker/llama/decode.cpp has it, in the shape of a Llama of 1B,
+/// after 2048 of the 4096 tokens that there is room for.
+class DecodedToken {
+ public:
+  DecodedToken() {
+    for (int layer = 0; layer < kLayers; ++layer) {
+      layers_.push_back({random(Dtype::bf16, {kD}), random(Dtype::bf16, {kD}),
+                         random(Dtype::bf16, {kD, kD}), random(Dtype::bf16, {kKv, kD}),
+                         random(Dtype::bf16, {kKv, kD}), random(Dtype::bf16, {kD, kD}),
+                         random(Dtype::bf16, {kF, kD}), random(Dtype::bf16, {kF, kD}),
+                         random(Dtype::bf16, {kD, kF}), random(Dtype::bf16, {kRoom, kKv}),
+                         random(Dtype::bf16, {kRoom, kKv})});
+    }
+    const int32_t past = 2048;
+    backend().zero(id_);
+    backend().upload(past_, &past);
+  }
+
+  size_t bytes() const {
+    size_t sum = embedding_.bytes();
+    for (const Layer& layer : layers_) {
+      for (const Tensor& w : {layer.query, layer.key, layer.value, layer.attention_output,
+                              layer.gate, layer.up, layer.down, layer.keys}) {
+        sum += w.bytes();  // of keys and values half is read
+      }
+    }
+    return sum;
+  }
+
+  void operator()() const {
+    const RopeTensors angles{rows(Dtype::f32, kK / 2), rows(Dtype::f32, kK / 2)};
+    backend().embedding(angles.cos, table_.cos, past_);
+    backend().embedding(angles.sin, table_.sin, past_);
+    const Tensor residual = rows(Dtype::bf16, kD), rstd = backend().allocate(Dtype::f32, {1});
+    backend().embedding(residual, embedding_, id_);
+    for (const Layer& w : layers_) {
+      attend(w, residual, rstd, angles);
+      const Tensor normed = rows(Dtype::bf16, kD);
+      const Tensor gate = rows(Dtype::bf16, kF), up = rows(Dtype::bf16, kF);
+      backend().rms_norm(normed, rstd, residual, Tensor(), w.mlp_norm, 1e-5f);
+      backend().product(gate, normed, w.gate, false);
+      backend().product(up, normed, w.up, false);
+      backend().swiglu(gate, gate, up);
+      backend().product(residual, gate, w.down, true);
+    }
+    const Tensor normed = rows(Dtype::bf16, kD), logits = rows(Dtype::f32, kV);
+    backend().rms_norm(normed, rstd, residual, Tensor(), layers_[0].mlp_norm, 1e-5f);
+    backend().product(logits, normed, embedding_, false);
+    backend().argmax(id_, logits);
+  }
+
+ private:
+  static constexpr int kLayers = 16;
+  static constexpr int64_t kD = 2048, kF = 8192, kH = 32, kG = 8, kK = 64, kV = 128256;
+  static constexpr int64_t kRoom = 4096, kKv = kG * kK;
+  struct Layer {
+    Tensor attention_norm, mlp_norm, query, key, value, attention_output, gate, up, down;
+    Tensor keys, values;
+  };
+
+  static Tensor rows(Dtype dtype, int64_t columns) {
+    return backend().allocate(dtype, {1, columns});
+  }
+
+  void attend(const Layer& w, const Tensor& residual, const Tensor& rstd,
+              const RopeTensors& angles) const {
+    const Tensor normed = rows(Dtype::bf16, kD), query = rows(Dtype::bf16, kD);
+    const Tensor key = rows(Dtype::bf16, kKv), value = rows(Dtype::bf16, kKv);
+    backend().rms_norm(normed, rstd, residual, Tensor(), w.attention_norm, 1e-5f);
+    backend().product(query, normed, w.query, false);
+    backend().product(key, normed, w.key, false);
+    backend().product(value, normed, w.value, false);
+    const Tensor q = query.reshape({1, kH, kK}), k = key.reshape({1, kG, kK});
+    backend().rope(q, q, angles, 0, 1);
+    backend().rope(k, k, angles, 0, 1);
+    backend().scatter(w.keys, key, past_);
+    backend().scatter(w.values, value, past_);
+    const Tensor attended = rows(Dtype::bf16, kD);
+    const Tensor lse = backend().allocate(Dtype::f32, {1, kH, 1});
+    AttentionShape shape{1, 1, kRoom, kH, kG, kK, 0.125f};
+    shape.past = past_;
+    backend().attention(attended.reshape({1, kH, kK}), lse, q, w.keys.reshape({kRoom, kG, kK}),
+                        w.values.reshape({kRoom, kG, kK}), shape);
+    backend().product(residual, attended, w.attention_output, true);
+  }
+
+  std::vector<Layer> layers_;
+  Tensor embedding_ = random(Dtype::bf16, {kV, kD});
+  RopeTensors table_{random(Dtype::f32, {kRoom, kK / 2}), random(Dtype::f32, {kRoom, kK / 2})};
+  Tensor id_ = backend().allocate(Dtype::i32, {1}), past_ = backend().allocate(Dtype::i32, {1});
+};
+
+/// The device is waited for after each token, as a decoder does. Weights and keys are read once.
+void decode(State& state, bool recorded) {
+  const DecodedToken token;
+  const auto recording = backend().record(token);
+  backend().synchronize();
+  for (auto _ : state) {
+    recorded ? recording->replay() : token();
+    backend().synchronize();
+  }
+  state.counters["GB/s"] = Counter(static_cast<double>(token.bytes()) * 1e-9,
+                                   Counter::kIsIterationInvariantRate, Counter::kIs1000);
+}
+
 template <typename... Arguments>
 void measure(const std::string& name, Arguments... arguments) {
   benchmark::RegisterBenchmark(name.c_str(), arguments...)
@@ -283,6 +388,10 @@ int main(int argc, char** argv) {
     measure("swiglu" + way, swiglu, backward);
     measure("embedding" + way, embedding, backward);
     measure("cross_entropy" + way, cross_entropy, backward);
+  }
+  for (const bool recorded : {false, true}) {
+    measure(std::string("decode token/1b/") + (recorded ? "recorded" : "op by op"), decode,
+            recorded);
   }
   measure("rope", rope);
   measure("adamw", adamw);

@@ -2,7 +2,9 @@
 // threads matters only where a barrier is missing.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "tests/worker/backend/support.h"
@@ -91,6 +93,105 @@ __global__ void half_barrier_kernel() {
 
 TEST(EmulationDeathTest, AWarpThatPartsIsTold) {
   EXPECT_DEATH(launch({nullptr, 1, 64}, half_barrier_kernel), "is stuck: 56 threads wait");
+}
+
+__global__ void add_kernel(int* x, int term) { x[threadIdx.x] += term; }
+
+class Graphs : public testing::Test {
+ protected:
+  Graphs() { cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); }
+  ~Graphs() override { cudaStreamDestroy(stream_); }
+  void begin() {
+    ASSERT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  }
+
+  cudaStream_t stream_ = nullptr;
+  cudaGraph_t graph_ = nullptr;
+  std::vector<int> x_ = numbers(4);
+};
+
+TEST_F(Graphs, HoldWhatTheStreamWasGivenAndDoItWhenLaunched) {
+  const std::vector<int> before = x_;
+  std::vector<int> copy(4, -1);
+  begin();
+  int term = 10;
+  launch({stream_, 1, 4}, add_kernel, x_.data(), term);
+  term = 1000;  // arguments were taken at the launch
+  cudaMemcpyAsync(copy.data(), x_.data(), 16, cudaMemcpyDeviceToDevice, stream_);
+  cudaMemsetAsync(x_.data(), 0, 4, stream_);
+  launch({nullptr, 1, 4}, add_kernel, x_.data(), 0);  // another stream's
+  EXPECT_EQ(x_, before);
+  ASSERT_EQ(cudaStreamEndCapture(stream_, &graph_), cudaSuccess);
+  EXPECT_EQ(x_, before);
+  cudaGraphExec_t exec = nullptr;
+  ASSERT_EQ(cudaGraphInstantiateWithFlags(&exec, graph_, 0), cudaSuccess);
+  cudaGraphDestroy(graph_);
+  cudaGraphLaunch(exec, stream_);
+  EXPECT_EQ(copy, (std::vector<int>{10, 11, 12, 13}));
+  EXPECT_EQ(x_, (std::vector<int>{0, 11, 12, 13}));
+  cudaGraphLaunch(exec, stream_);
+  EXPECT_EQ(x_, (std::vector<int>{0, 21, 22, 23}));
+  cudaGraphExecDestroy(exec);
+  launch({stream_, 1, 4}, add_kernel, x_.data(), 1);  // the stream runs again
+  EXPECT_EQ(x_, (std::vector<int>{1, 22, 23, 24}));
+}
+
+TEST_F(Graphs, ACaptureIsBrokenByWhatADeviceRefuses) {
+  void* data = nullptr;
+  ASSERT_EQ(cudaMalloc(&data, 16), cudaSuccess);
+  const std::function<cudaError_t()> refused[] = {[&] {
+                                                    void* more = nullptr;
+                                                    return cudaMalloc(&more, 16);
+                                                  },
+                                                  [&] { return cudaFree(data); },
+                                                  [&] { return cudaStreamSynchronize(stream_); },
+                                                  [&] { return cudaEventSynchronize(nullptr); }};
+  for (const auto& call : refused) {
+    begin();
+    EXPECT_EQ(call(), cudaErrorStreamCaptureUnsupported);
+    EXPECT_EQ(cudaStreamEndCapture(stream_, &graph_), cudaErrorStreamCaptureInvalidated);
+    EXPECT_EQ(graph_, nullptr);
+    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  }
+  EXPECT_EQ(cudaFree(data), cudaSuccess);
+  EXPECT_EQ(cudaStreamEndCapture(stream_, &graph_), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeThreadLocal),
+            cudaErrorStreamCaptureUnsupported);
+}
+
+// Storage is taken on the way: the capture must not see that.
+TEST(EmulatedRecording, AllocatesNothingWhileItIsCaptured) {
+  const auto device = make_test_backend();
+  const Tensor x = filled(*device, Dtype::f32, {4}, 1);
+  int calls = 0;
+  const auto recording = device->record([&] {
+    // An order that a pool alone would serve from two blocks the first time, and the second time,
+    // when both are there from the start, would need a third for.
+    const auto large = [&] { return device->allocate(Dtype::f32, {384 << 10}); };
+    const auto small = [&] { return device->allocate(Dtype::f32, {256 << 10}); };
+    device->zero(large());
+    Tensor first = small();
+    const Tensor second = small();
+    device->copy(second.rows(0, 4), x);
+    first = Tensor();
+    const Tensor third = large();
+    device->copy(third.rows(0, 4), second.rows(0, 4));
+    device->add(x, third.rows(0, 4));
+    ++calls;
+  });
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(values_of(*device, x), Values(4, 2));
+  recording->replay();
+  EXPECT_EQ(values_of(*device, x), Values(4, 4));
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(EmulatedRecording, WorkThatChangesIsADefect) {
+  const auto device = make_test_backend();
+  int64_t size = 0;
+  EXPECT_THROW(device->record([&] { device->zero(device->allocate(Dtype::f32, {++size * 100})); }),
+               std::logic_error);
+  device->synchronize();  // the capture has ended
 }
 
 /// Every op's bits when the threads of a block run in the other order: a missing barrier would

@@ -4,7 +4,8 @@
 //
 // What it shows that a GPU would not: a barrier that only some threads reach ends the program with
 // a message, reads past an allocation are seen by the address sanitizer, and the order in which
-// threads run between barriers can be reversed, so that a forgotten barrier changes a result.
+// threads run between barriers can be reversed, so that a forgotten barrier changes a result. While
+// a stream is captured nothing runs, and what a device refuses then is refused (cuda_runtime.cpp).
 #pragma once
 
 #include <cmath>
@@ -34,7 +35,12 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
+using cudaStream_t = struct EmulatedStream*;
+
 namespace cuda_emulation {
+
+/// Does `work` now, or, when the stream is being captured, in each run of the graph.
+void submit(cudaStream_t stream, std::function<void()> work);
 
 /// What the running fibre sees of itself.
 struct Place {
@@ -97,9 +103,18 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 
 // --- the runtime: one device, its memory is the host's, every call is over when it returns
 // --------
-using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidDevice = 101 };
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
@@ -130,6 +145,13 @@ cudaError_t cudaFreeHost(void* data);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 template <typename Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int) {
   return cudaSuccess;

@@ -5,9 +5,11 @@
 
 namespace ropesweep::backend::cuda {
 
-struct Products::State {};
+struct Products::State {
+  cudaStream_t stream;
+};
 
-Products::Products(cudaStream_t) {}
+Products::Products(cudaStream_t stream) : state_(std::make_unique<State>(stream)) {}
 Products::~Products() = default;
 
 namespace {
@@ -29,9 +31,7 @@ void multiply(const ProductCall& call) {
   }
 }
 
-}  // namespace
-
-void Products::run(const ProductCall& call) {
+void multiply_any(const ProductCall& call) {
   if (call.dtype == Dtype::f32) {
     multiply<float, float>(call);
   } else if (call.c_dtype == Dtype::f32) {
@@ -39,6 +39,12 @@ void Products::run(const ProductCall& call) {
   } else {
     multiply<Bf16, Bf16>(call);
   }
+}
+
+}  // namespace
+
+void Products::run(const ProductCall& call) {
+  cuda_emulation::submit(state_->stream, [call] { multiply_any(call); });
 }
 
 }  // namespace ropesweep::backend::cuda

@@ -9,7 +9,9 @@ namespace ropesweep::backend::cuda {
 
 size_t sort_bytes(int64_t) { return 16; }
 
-void sort_pairs(const SortCall& call, void*, size_t, cudaStream_t) {
+namespace {
+
+void sort_now(const SortCall& call) {
   std::vector<int64_t> order(static_cast<size_t>(call.count));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
@@ -18,6 +20,12 @@ void sort_pairs(const SortCall& call, void*, size_t, cudaStream_t) {
     call.sorted_keys[place] = call.keys[order[place]];
     call.sorted_values[place] = call.values[order[place]];
   }
+}
+
+}  // namespace
+
+void sort_pairs(const SortCall& call, void*, size_t, cudaStream_t stream) {
+  cuda_emulation::submit(stream, [call] { sort_now(call); });
 }
 
 }  // namespace ropesweep::backend::cuda

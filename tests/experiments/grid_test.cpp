@@ -254,6 +254,23 @@ recipe = "tuned")toml");
   EXPECT_EQ(ids(grid_of(sweep)), ids(after));
 }
 
+// Fine-tunes of before the choice keep their ids, in stores and in saved states.
+TEST(Identity, MasterWeightsCountOnlyWhereTheyAreLeftOut) {
+  Sweep sweep = sweep_with(R"toml(scheme = "linear"
+train_scale = 4
+context_length = 64
+dataset = "slides"
+recipe = "tuned")toml");
+  const Grid before = grid_of(sweep);
+  EXPECT_EQ(before.fine_tunes[0].canonical.find("master_weights"), std::string::npos);
+  EXPECT_FALSE(nlohmann::json(sweep.recipes["tuned"]).contains("master_weights"));
+  sweep.recipes["tuned"].master_weights = false;
+  const Grid after = grid_of(sweep);
+  EXPECT_NE(after.fine_tunes[0].id, before.fine_tunes[0].id);
+  EXPECT_NE(after.cells[0].id, before.cells[0].id);
+  EXPECT_FALSE(nlohmann::json(sweep.recipes["tuned"]).get<RecipeSettings>().master_weights);
+}
+
 TEST(Identity, ContentsOfFilesCount) {
   const Sweep sweep = sweep_with(two_by_two);
   Digests digests = test::digests_of(sweep);

@@ -42,6 +42,7 @@ schedule = "cosine"
 validation = "proofpile"
 stop_if = { loss_above = 12, after = 5 }
 [recipes."redpajama+ift"]
+master_weights = false
 from = "redpajama"
 data = "synthetic-wiki"
 steps = 7
@@ -102,6 +103,8 @@ TEST(Sweep, ReadsRecipesAndInheritance) {
   EXPECT_EQ(second.steps, 7);
   EXPECT_EQ(second.learning_rate, 2e-5) << "inherited";
   EXPECT_EQ(second.schedule, "cosine");
+  EXPECT_TRUE(first.master_weights);
+  EXPECT_FALSE(second.master_weights);
   EXPECT_EQ(second.train_scale, 2);
 }
 

@@ -67,6 +67,12 @@ void check_attention(const char* op, const Tensor& q, const Tensor& k, const Ten
           op, "q [B·T, H, K], k and v [B·S, G, K] and lse f32 [B, H, T] don't fit the shape");
 }
 
+void check_past(const AttentionShape& s) {
+  if (s.past.empty()) return;
+  require(is(s.past, Dtype::i32, {1}) && s.batch == 1 && s.queries <= kFewRows, "attention",
+          "past must be i32 [1], for one sequence and at most kFewRows queries");
+}
+
 void check_cross_entropy(const char* op, const Tensor& logits, const Tensor& targets) {
   require(logits.dtype() == Dtype::f32 && logits.shape().size() == 2 && logits.dim(1) > 0 &&
               is(targets, Dtype::i32, {logits.dim(0)}),
@@ -107,8 +113,14 @@ class CheckedBackend final : public Backend {
     for (const int64_t extent : shape) require(extent >= 0, "allocate", "negative extent");
     return inner_->allocate(dtype, std::move(shape));
   }
-  void upload(const Tensor& to, const void* from) override { inner_->upload(to, from); }
-  void download(void* to, const Tensor& from) override { inner_->download(to, from); }
+  void upload(const Tensor& to, const void* from) override {
+    require_no_recording("upload");
+    inner_->upload(to, from);
+  }
+  void download(void* to, const Tensor& from) override {
+    require_no_recording("download");
+    inner_->download(to, from);
+  }
   void zero(const Tensor& x) override {
     timed("zero", 0, static_cast<double>(x.bytes()), [&] { inner_->zero(x); });
   }
@@ -126,6 +138,11 @@ class CheckedBackend final : public Backend {
     check_embedding("embedding", table, out, ids);
     require(out.dtype() == table.dtype(), "embedding", "out and table must have one type");
     timed("embedding", 0, 2 * bytes_of(out), [&] { inner_->embedding(out, table, ids); });
+  }
+  void scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) override {
+    check_embedding("scatter", table, rows, ids);
+    require(rows.dtype() == table.dtype(), "scatter", "rows and table must have one type");
+    timed("scatter", 0, 2 * bytes_of(rows), [&] { inner_->scatter(table, rows, ids); });
   }
   void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override {
     check_embedding("embedding_backward", d_table, d_out, ids);
@@ -207,7 +224,11 @@ class CheckedBackend final : public Backend {
                  const Tensor& v, const AttentionShape& shape) override {
     check_attention("attention", q, k, v, lse, shape);
     require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
-    timed("attention", attention_flops(shape), bytes_of(out, q) + bytes_of(k, v),
+    check_past(shape);
+    if (shape.queries > kFewRows) require_no_recording("attention of more than kFewRows queries");
+    const AttentionShape now = shape_now(shape);
+    const double share = static_cast<double>(now.keys) / static_cast<double>(shape.keys);
+    timed("attention", attention_flops(now), bytes_of(out, q) + share * bytes_of(k, v),
           [&] { inner_->attention(out, lse, q, k, v, shape); });
   }
   void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
@@ -216,6 +237,8 @@ class CheckedBackend final : public Backend {
                           const AttentionShape& shape) override {
     const char* const op = "attention_backward";
     check_attention(op, q, k, v, lse, shape);
+    require_no_recording(op);
+    require(shape.past.empty(), op, "the number of keys must be known");
     const Dtype dtype = q.dtype();
     require(is(out, dtype, q.shape()) && is(d_out, dtype, q.shape()) && is(d_q, dtype, q.shape()) &&
                 is(d_k, dtype, k.shape()) && is(d_v, dtype, k.shape()),
@@ -267,6 +290,7 @@ class CheckedBackend final : public Backend {
     timed("scale", elements_of(x), 2 * bytes_of(x), [&] { inner_->scale(x, factor); });
   }
   double sum_of_squares(const std::vector<Tensor>& tensors) override {
+    require_no_recording("sum_of_squares");
     double elements = 0;
     for (const Tensor& x : tensors) {
       require(x.dtype() == Dtype::f32, "sum_of_squares", "tensors must be f32");
@@ -276,12 +300,18 @@ class CheckedBackend final : public Backend {
                  [&] { return inner_->sum_of_squares(tensors); });
   }
   int64_t argmax(const Tensor& logits) override {
-    require(logits.dtype() == Dtype::f32 && logits.elements() > 0, "argmax",
-            "logits must be f32 and not empty");
+    require_no_recording("argmax");
+    check_argmax(logits);
     return timed("argmax", elements_of(logits), bytes_of(logits),
                  [&] { return inner_->argmax(logits); });
   }
+  void argmax(const Tensor& index, const Tensor& logits) override {
+    check_argmax(logits);
+    require(is(index, Dtype::i32, {1}), "argmax", "index must be i32 [1]");
+    timed("argmax", elements_of(logits), bytes_of(logits), [&] { inner_->argmax(index, logits); });
+  }
   void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override {
+    require_no_recording("random_normal");
     require(is_real(x), "random_normal", "x must be f32 or bf16");
     timed("random_normal", 0, bytes_of(x),
           [&] { inner_->random_normal(x, seed, stream, deviation); });
@@ -289,20 +319,69 @@ class CheckedBackend final : public Backend {
 
   void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
              const Tensor& gradient, const AdamwStep& step) override {
-    require(is_real(weight) && is(master, Dtype::f32, weight.shape()) &&
+    const bool own_master = master.empty() && weight.dtype() == Dtype::bf16;
+    require(is_real(weight) && (own_master || is(master, Dtype::f32, weight.shape())) &&
                 is(m, Dtype::f32, weight.shape()) && is(v, Dtype::f32, weight.shape()) &&
                 is(gradient, Dtype::f32, weight.shape()),
-            "adamw", "weight, and in f32 master, m, v and gradient must have one shape");
-    require(step.step >= 1, "adamw", "steps count from 1");
-    timed("adamw", 14 * elements_of(weight), bytes_of(weight) + 7 * bytes_of(master),
-          [&] { inner_->adamw(weight, master, m, v, gradient, step); });
+            "adamw",
+            "weight, and in f32 master, m, v and gradient must have one shape; only a bf16 weight "
+            "needs no master");
+    require(step.step >= 1 && step.first_element >= 0, "adamw", "steps count from 1");
+    timed(
+        "adamw", 14 * elements_of(weight),
+        bytes_of(weight) + (own_master ? bytes_of(weight) : 2 * bytes_of(master)) + 5 * bytes_of(m),
+        [&] { inner_->adamw(weight, master, m, v, gradient, step); });
   }
 
-  void synchronize() override { inner_->synchronize(); }
+  /// Where times are taken, op by op, the ops are called each time.
+  std::unique_ptr<Recording> record(std::function<void()> work) override {
+    require_no_recording("record");
+    if (Profile::instance().enabled()) {
+      struct CalledAgain final : Recording {
+        explicit CalledAgain(std::function<void()> ops) : work(std::move(ops)) {}
+        void replay() override { work(); }
+        std::function<void()> work;
+      };
+      work();
+      return std::make_unique<CalledAgain>(std::move(work));
+    }
+    struct Over {
+      bool& recording;
+      ~Over() { recording = false; }
+    } const over{recording_};
+    recording_ = true;
+    return inner_->record(std::move(work));
+  }
+
+  void synchronize() override {
+    require_no_recording("synchronize");
+    inner_->synchronize();
+  }
   void* stream() const override { return inner_->stream(); }
 
  private:
+  /// A recording holds what is done on the device, and fused attention brings storage of its own.
+  void require_no_recording(const char* op) const {
+    require(!recording_, op, "not within a recording");
+  }
+
+  static void check_argmax(const Tensor& logits) {
+    require(logits.dtype() == Dtype::f32 && logits.elements() > 0, "argmax",
+            "logits must be f32 and not empty");
+  }
+
+  /// With the keys that count, where times are taken.
+  AttentionShape shape_now(const AttentionShape& shape) {
+    AttentionShape now = shape;
+    if (shape.past.empty() || !Profile::instance().enabled()) return now;
+    int32_t past = 0;
+    inner_->download(&past, shape.past);
+    now.keys = past + shape.queries;
+    return now;
+  }
+
   std::unique_ptr<Backend> inner_;
+  bool recording_ = false;
 };
 
 }  // namespace

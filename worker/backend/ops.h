@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -38,6 +39,9 @@ struct AttentionShape {
   int64_t kv_heads = 0;  ///< G, divides H; query head h reads key-value head h / (H/G)
   int64_t head_dim = 0;  ///< K
   float scale = 0;       ///< softmax scale, 1/√K
+  /// i32 [1]: the tokens before the queries, read when the op runs, for recordings, which must not
+  /// fix them. Then B = 1, T ≤ kFewRows, and `keys` is the room for keys, of which past + T count.
+  Tensor past = {};
 };
 
 /// Device copies of a rotary table: f32 [rows, pairs] each.
@@ -49,6 +53,18 @@ struct AdamwStep {
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   int64_t step = 1;          ///< from 1, for the bias correction
   float gradient_scale = 1;  ///< multiplied into the gradient first (clipping)
+  // Without a master: what the rounding's random bits depend on, beside `step` and the element.
+  uint64_t seed = 0;
+  uint32_t stream = 0;        ///< the tensor's number
+  int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
+};
+
+/// Ops that can be done again; see Backend::record.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  /// Does them with what their tensors hold now. Waits for the device no more than they do.
+  virtual void replay() = 0;
 };
 
 class Backend {
@@ -72,6 +88,8 @@ class Backend {
 
   // --- embedding: out[R, D] = table[ids[r], :] --------------------------------------------------
   virtual void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) = 0;
+  /// The way back: table[ids[r], :] = rows[r, :], ids distinct.
+  virtual void scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) = 0;
   /// d_table f32 [V, D] += rows of d_out [R, D], in the order of r for each id.
   virtual void embedding_backward(const Tensor& d_table, const Tensor& d_out,
                                   const Tensor& ids) = 0;
@@ -140,6 +158,8 @@ class Backend {
   /// Over all elements of f32 tensors, in a fixed order; the device is waited for once.
   virtual double sum_of_squares(const std::vector<Tensor>& tensors) = 0;
   virtual int64_t argmax(const Tensor& logits) = 0;  ///< f32 [V]; the first on a tie
+  /// The same into index i32 [1].
+  virtual void argmax(const Tensor& index, const Tensor& logits) = 0;
   /// x ~ N(0, deviation²), counter-based (Philox 4x32-10, Salmon 2011): element e depends on seed,
   /// stream and e only, the same on every backend.
   virtual void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) = 0;
@@ -147,9 +167,20 @@ class Backend {
   // --- AdamW (Loshchilov & Hutter 2019, alg. 2), decoupled decay
   // ----------------------------------
   /// master, m, v, gradient f32; weight (f32 or bf16) receives the rounded master; it may be the
-  /// master.
+  /// master. An empty master: the weight, bf16, is its own, and rounded up or down by chance
+  /// (stochastic_rounding.h), or steps smaller than its spacing would be lost; the same bits on
+  /// every backend whose processor has fused multiplications and additions.
   virtual void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
                      const Tensor& gradient, const AdamwStep& step) = 0;
+
+  // --- recordings
+  // --------------------------------------------------------------------------------
+  /// Does the ops that `work` calls, and returns what does them again, on the same tensors and with
+  /// the same bits, at the price of one call (CUDA graphs). `work` must call the same ops whenever
+  /// it is called (that may be more than once here), and none that moves data from or to the host,
+  /// returns a number, or attends with more than kFewRows queries. Tensors that it makes must be
+  /// gone when it returns. It and the backend must live as long as the recording.
+  virtual std::unique_ptr<Recording> record(std::function<void()> work) = 0;
 
   virtual void synchronize() = 0;
   /// The queue of the device in which the ops run in order, for what runs beside them (a

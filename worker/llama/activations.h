@@ -16,9 +16,13 @@ struct Model::Pass {
   bool keep = false;                   ///< activations stay for a backward pass
   KvCache* cache = nullptr;            ///< decoding: keys and values go here; B = 1
   std::optional<SequenceSplit> split;  ///< the pass's tokens are a part of a sequence; B = 1
+  /// i32 [1]: the cache's length, of a pass that is recorded, which must not fix it; `rope` then
+  /// has the pass's own rows only.
+  backend::Tensor recorded_past;
 
   int64_t rows() const { return batch * tokens; }
-  int64_t past() const { return cache == nullptr ? 0 : cache->length; }
+  bool recorded() const { return !recorded_past.empty(); }
+  int64_t past() const { return cache == nullptr || recorded() ? 0 : cache->length; }
 };
 
 struct Model::AttentionActivations {

@@ -180,13 +180,14 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
   const int64_t rows = pass.rows(), past = pass.past(), keys = past + pass.tokens;
   const Shape of_heads = {rows, config_.kv_heads, config_.head_dim};
   const Shape of_product = {rows, config_.kv_heads * config_.head_dim};
-  a.key =
-      pass.cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
+  const bool in_cache = pass.cache && !pass.recorded();
+  a.key = in_cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   a.value =
-      pass.cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
+      in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
   backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
 
+  if (pass.recorded()) return attend_recorded(layer, pass, a);
   Tensor key = a.key, value = a.value;
   if (pass.cache && !pass.cache->rotated) {
     // Every key's rotation changes with the length: the cache has them as the products gave them.

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "worker/backend/ops.h"
 #include "worker/llama/config.h"
 
 namespace ropesweep::llama {
+
+struct DecodeStep;  // decode.cpp
 
 struct KvCache {
   /// Room for `capacity` tokens.
@@ -17,6 +20,9 @@ struct KvCache {
   int64_t length = 0;                         ///< tokens held
   int64_t capacity = 0;
   bool rotated = true;  ///< false: keys as the product gave them (dynamic schemes)
+  /// The pass of one token, recorded over this storage; null before the first. The backend must
+  /// outlive it.
+  std::shared_ptr<DecodeStep> step;
 
   /// Forgets all tokens past `tokens` (a shared prefix stays).
   void truncate(int64_t tokens) { length = tokens < length ? tokens : length; }

@@ -58,7 +58,8 @@ class Model {
   /// Feeds `ids` after what the cache holds and returns the logits [V] of the last one, in f32.
   /// Keys are cached unrotated when the positions depend on the length.
   std::vector<float> extend(KvCache& cache, std::span<const int32_t> ids);
-  /// The same, and only the likeliest id, the first on a tie: the logits stay on the device.
+  /// The same, and only the likeliest id, the first on a tie: the logits stay on the device. One id
+  /// after the other is fed by a recorded pass (Backend::record), with the same bits.
   int32_t extend_greedily(KvCache& cache, std::span<const int32_t> ids);
 
   /// All logits [B·T, V] in f32, for tests and small inputs only.
@@ -85,13 +86,20 @@ class Model {
   backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& residual,
                             MlpActivations& a);
   backend::Tensor infer_layers(const Pass& pass, Gathering<Head>* head);
-  backend::Tensor last_logits(KvCache& cache, std::span<const int32_t> ids);
   std::vector<float> score(const Head& head, const backend::Tensor& residual,
                            std::span<const int32_t> targets);
   void score_rows(const Head& head, const backend::Tensor& residual, std::span<const int32_t> rows,
                   std::span<const int32_t> targets, std::span<float> losses);
   backend::Tensor output_logits(const Head& head, const backend::Tensor& residual);
   int64_t head_rows(int64_t budget) const;
+
+  // decode.cpp
+  void check_room(KvCache& cache, std::span<const int32_t> ids) const;
+  backend::Tensor last_logits(KvCache& cache, std::span<const int32_t> ids);
+  bool can_record() const;
+  std::shared_ptr<DecodeStep> make_step(const KvCache& cache);
+  void run_step(const DecodeStep& step);
+  void attend_recorded(size_t layer, const Pass& pass, AttentionActivations& a);
 
   // backward.cpp
   double head_backward(const Pass& pass, const Head& head, const backend::Tensor& residual,

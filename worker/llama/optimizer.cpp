@@ -70,25 +70,38 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
 struct Optimizer::StateTensor {
   std::string name;
   backend::Tensor kept;
+  backend::Backend* on;
   backend::Shape shape;  ///< of the whole tensor
+  FileType type() const { return kept.dtype() == Dtype::f32 ? FileType::f32 : FileType::bf16; }
 };
 
 Optimizer::Optimizer(Backend& backend, const Weights& weights, const WeightParts* parts,
-                     Backend* host)
+                     Backend* host, uint64_t seed)
     : backend_(backend),
       parts_(parts),
       host_(host),
+      seed_(seed),
       weights_(weights),
-      masters_(make_masters(backend, weights, host)),
       first_moments_(zeros_like(state_backend(), weights)),
       second_moments_(zeros_like(state_backend(), weights)),
       gradients_(zeros_like(backend, weights)) {
   if (host != nullptr && group() != nullptr) {
     throw std::invalid_argument("Optimizer: a group's state stays on its devices");
   }
+  if (weights.embedding.dtype() == Dtype::f32) decide_on_masters(true);
+}
+
+void Optimizer::decide_on_masters(bool masters) {
+  if (has_masters_.has_value() && *has_masters_ != masters) {
+    throw std::invalid_argument(
+        "Optimizer: bf16 weights have masters, or none, from the first step to the last");
+  }
+  if (!has_masters_.has_value() && masters) masters_ = make_masters(backend_, weights_, host_);
+  has_masters_ = masters;
 }
 
 double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
+  decide_on_masters(recipe.master_weights || weights_.embedding.dtype() == Dtype::f32);
   const std::vector<NamedTensor> weights = named_tensors(weights_);
   const std::vector<NamedTensor> masters = named_tensors(masters_);
   const std::vector<NamedTensor> first = named_tensors(first_moments_);
@@ -106,16 +119,20 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
   adamw.beta2 = static_cast<float>(recipe.beta2);
   adamw.epsilon = static_cast<float>(recipe.epsilon);
   adamw.step = step;
+  adamw.seed = seed_;
   if (recipe.clip > 0) {
     // The small addend is torch.nn.utils.clip_grad_norm_'s.
     adamw.gradient_scale = static_cast<float>(std::min(1.0, recipe.clip / (norm + 1e-6)));
   }
   for (size_t i = 0; i < weights.size(); ++i) {
     adamw.weight_decay = weights[i].matrix ? static_cast<float>(recipe.weight_decay) : 0.0F;
+    adamw.stream = static_cast<uint32_t>(i);
+    if (parts_ != nullptr) adamw.first_element = parts_->first_element(weights[i].tensor);
+    const backend::Tensor master = *has_masters_ ? masters[i].tensor : backend::Tensor();
     if (host_ != nullptr) {
-      step_on_host(weights[i], masters[i], first[i], second[i], gradients[i], adamw);
+      step_on_host(weights[i], master, first[i], second[i], gradients[i], adamw);
     } else {
-      backend_.adamw(weights[i].tensor, masters[i].tensor, first[i].tensor, second[i].tensor,
+      backend_.adamw(weights[i].tensor, master, first[i].tensor, second[i].tensor,
                      gradients[i].tensor, adamw);
     }
     backend_.zero(gradients[i].tensor);
@@ -124,44 +141,47 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
   return norm;
 }
 
-void Optimizer::step_on_host(const NamedTensor& weight, const NamedTensor& master,
+void Optimizer::step_on_host(const NamedTensor& weight, const backend::Tensor& master,
                              const NamedTensor& first, const NamedTensor& second,
                              const NamedTensor& gradient, const backend::AdamwStep& step) {
   const backend::Tensor host_gradient = host_->allocate(Dtype::f32, gradient.tensor.shape());
   backend_.download(host_gradient.raw(), gradient.tensor);
   const backend::Tensor host_weight =
       weight.tensor.dtype() == Dtype::f32
-          ? master.tensor
+          ? master
           : host_->allocate(weight.tensor.dtype(), weight.tensor.shape());
-  host_->adamw(host_weight, master.tensor, first.tensor, second.tensor, host_gradient, step);
+  if (master.empty()) backend_.download(host_weight.raw(), weight.tensor);
+  host_->adamw(host_weight, master, first.tensor, second.tensor, host_gradient, step);
   backend_.upload(weight.tensor, host_weight.raw());
 }
 
 /// What a saved state holds, in the file's order.
-std::vector<Optimizer::StateTensor> Optimizer::state() const {
+std::vector<Optimizer::StateTensor> Optimizer::state(bool masters) const {
   std::vector<backend::Shape> shapes;
   if (group() != nullptr) shapes = parts_->shapes();
   std::vector<StateTensor> state;
-  for (const auto& [prefix, weights] :
-       {std::pair{"master.", &masters_}, std::pair{"first_moment.", &first_moments_},
-        std::pair{"second_moment.", &second_moments_}}) {
-    const std::vector<NamedTensor> named = named_tensors(*weights);
+  const auto add = [&](const std::string& prefix, const Weights& kept, Backend& on) {
+    const std::vector<NamedTensor> named = named_tensors(kept);
     for (size_t i = 0; i < named.size(); ++i) {
-      state.push_back({prefix + named[i].name, named[i].tensor,
+      state.push_back({prefix + named[i].name, named[i].tensor, &on,
                        group() == nullptr ? named[i].tensor.shape() : shapes.at(i)});
     }
-  }
+  };
+  masters ? add("master.", masters_, state_backend()) : add("weight.", weights_, backend_);
+  add("first_moment.", first_moments_, state_backend());
+  add("second_moment.", second_moments_, state_backend());
   return state;
 }
 
 void Optimizer::save(const std::filesystem::path& file) const {
-  const std::vector<StateTensor> tensors = state();
+  if (!has_masters_.has_value()) throw std::logic_error("Optimizer::save: before the first step");
+  const std::vector<StateTensor> tensors = state(*has_masters_);
   std::optional<SafetensorsWriter> writer;
   if (group() == nullptr || group()->rank() == 0) {
     std::vector<SafetensorsWriter::Entry> entries;
     entries.reserve(tensors.size());
     for (const StateTensor& tensor : tensors) {
-      entries.push_back({tensor.name, FileType::f32, tensor.shape});
+      entries.push_back({tensor.name, tensor.type(), tensor.shape});
     }
     writer.emplace(file, entries,
                    std::map<std::string, std::string>{{"steps_done", std::to_string(steps_done_)}});
@@ -172,7 +192,7 @@ void Optimizer::save(const std::filesystem::path& file) const {
         group() == nullptr ? tensor.kept : parts_->whole_of(tensor.kept, tensor.shape);
     if (!writer) continue;
     bytes.resize(whole.bytes());
-    state_backend().download(bytes.data(), whole);
+    tensor.on->download(bytes.data(), whole);
     writer->write(bytes);
   }
   if (writer) writer->finish();
@@ -182,22 +202,30 @@ void Optimizer::save(const std::filesystem::path& file) const {
 void Optimizer::load(const std::filesystem::path& file) {
   const SafetensorsReader reader(file);
   const int64_t steps = read_steps_done(reader);
-  const std::vector<StateTensor> tensors = state();
+  const std::string rounded = "weight." + named_tensors(weights_).front().name;
+  decide_on_masters(has_masters_.value_or(!reader.has(rounded)));
+  const std::vector<StateTensor> tensors = state(*has_masters_);
   for (const StateTensor& tensor : tensors) {  // all is checked before anything changes
     const FileTensor source = reader.tensor(tensor.name);
-    if (source.type != FileType::f32 || source.shape != tensor.shape) {
+    if (source.type != tensor.type() || source.shape != tensor.shape) {
       throw_user_error("{}: tensor {} does not fit this model; the state is another model's",
                        file.string(), tensor.name);
     }
   }
-  for (const StateTensor& tensor : tensors) {
-    const FileTensor source = reader.tensor(tensor.name);
-    if (group() == nullptr) {
-      state_backend().upload(tensor.kept, source.bytes.data());
-    } else {
-      backend_.upload(tensor.kept, parts_->shard_of(to_f32(source)).data());
-    }
-  }
+  for (const StateTensor& tensor : tensors) upload_state(tensor, reader.tensor(tensor.name));
+  if (*has_masters_) weights_from_masters();
+  for (const NamedTensor& gradient : named_tensors(gradients_)) backend_.zero(gradient.tensor);
+  steps_done_ = steps;
+}
+
+void Optimizer::upload_state(const StateTensor& tensor, const FileTensor& source) {
+  if (group() == nullptr) return tensor.on->upload(tensor.kept, source.bytes.data());
+  const backend::Tensor wide = backend_.allocate(Dtype::f32, tensor.kept.shape());
+  backend_.upload(wide, parts_->shard_of(to_f32(source)).data());
+  backend_.copy(tensor.kept, wide);
+}
+
+void Optimizer::weights_from_masters() {
   const std::vector<NamedTensor> masters = named_tensors(masters_);
   const std::vector<NamedTensor> weights = named_tensors(weights_);
   for (size_t i = 0; i < weights.size(); ++i) {
@@ -209,8 +237,6 @@ void Optimizer::load(const std::filesystem::path& file) {
       backend_.copy(weights[i].tensor, masters[i].tensor);
     }
   }
-  for (const NamedTensor& gradient : named_tensors(gradients_)) backend_.zero(gradient.tensor);
-  steps_done_ = steps;
 }
 
 }  // namespace ropesweep::llama

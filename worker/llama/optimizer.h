@@ -1,7 +1,10 @@
-// AdamW over a model's weights with f32 masters; its state is saved and resumed to the bit.
+// AdamW over a model's weights, with f32 masters or by stochastic rounding; its state is saved and
+// resumed to the bit.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 
 #include "experiments/settings.h"
 #include "worker/backend/ops.h"
@@ -10,49 +13,61 @@
 
 namespace ropesweep::llama {
 
+struct FileTensor;
+
 /// The rate at `step` (from 1) of `steps`: warm-up min(1, step / warmup_steps), then constant, or
 /// cosine from the rate to zero over the steps after warm-up.
 double learning_rate_at(const RecipeSettings& recipe, int64_t step);
 
 class Optimizer {
  public:
-  /// Masters start as the weights (converted to f32); f32 weights are their own masters. In a group
+  /// f32 weights are their own masters. Whether bf16 weights have f32 masters, which start as the
+  /// weights, or are rounded up or down by chance (Backend::adamw), the first step's recipe decides
+  /// for all; chance is drawn from `seed` and an element's place in the whole tensor. In a group
   /// `weights` are shards, `parts` says how they were made (and must outlive this), and step, save
   /// and load are called by all ranks: norms are of all shards, files hold whole tensors whatever
   /// the number of ranks. `host`: a backend of the host's memory that keeps masters and moments and
   /// steps them, where the device's memory is needed for other things; it must outlive the
   /// optimizer (not in a group, whose ranks keep a share each: std::invalid_argument).
   Optimizer(backend::Backend& backend, const Weights& weights, const WeightParts* parts = nullptr,
-            backend::Backend* host = nullptr);
+            backend::Backend* host = nullptr, uint64_t seed = 0);
 
   /// Gradient accumulators, f32, zero at first and after each step.
   const Weights& gradients() const { return gradients_; }
 
   /// Clips by the global norm, applies AdamW (decay on matrices only), zeroes the gradients.
-  /// Returns the norm before clipping.
+  /// Returns the norm before clipping. Errors: std::invalid_argument when the recipe says otherwise
+  /// about masters than the one before, or than the state loaded.
   double step(const RecipeSettings& recipe, int64_t step);
 
   int64_t steps_done() const { return steps_done_; }
 
-  /// Masters, moments and the step count, f32, as safetensors; written beside, synced, renamed. In
-  /// a group rank 0 writes, and the others return when it has.
+  /// Masters (f32; without them the weights, bf16), moments (f32) and the step count as
+  /// safetensors; written beside, synced, renamed. In a group rank 0 writes, and the others return
+  /// when it has. Not before the first step.
   void save(const std::filesystem::path& file) const;
   /// Errors: user error naming the file when it does not fit these weights.
   void load(const std::filesystem::path& file);
 
  private:
   struct StateTensor;
-  std::vector<StateTensor> state() const;
+  void decide_on_masters(bool masters);
+  /// With masters or without.
+  std::vector<StateTensor> state(bool masters) const;
   backend::Collective* group() const { return parts_ == nullptr ? nullptr : parts_->group(); }
   /// Where masters and moments lie.
   backend::Backend& state_backend() const { return host_ != nullptr ? *host_ : backend_; }
-  void step_on_host(const NamedTensor& weight, const NamedTensor& master, const NamedTensor& first,
-                    const NamedTensor& second, const NamedTensor& gradient,
-                    const backend::AdamwStep& step);
+  void step_on_host(const NamedTensor& weight, const backend::Tensor& master,
+                    const NamedTensor& first, const NamedTensor& second,
+                    const NamedTensor& gradient, const backend::AdamwStep& step);
+  void upload_state(const StateTensor& tensor, const FileTensor& source);
+  void weights_from_masters();
 
   backend::Backend& backend_;
   const WeightParts* parts_;
   backend::Backend* host_;  ///< null: the state is the device's
+  uint64_t seed_;
+  std::optional<bool> has_masters_;
   Weights weights_, masters_, first_moments_, second_moments_, gradients_;
   int64_t steps_done_ = 0;
 };

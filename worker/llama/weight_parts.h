@@ -95,6 +95,10 @@ class WeightParts {
   /// What this rank keeps of a tensor: itself when not sharded, else a copy of its part.
   backend::Tensor shard_of(const backend::Tensor& whole) const;
   backend::Tensor whole_of(const backend::Tensor& kept, const backend::Shape& shape) const;
+  /// Where in the whole tensor, in elements, what this rank keeps of it begins.
+  int64_t first_element(const backend::Tensor& kept) const {
+    return sharded() ? group_->rank() * kept.elements() : 0;
+  }
   /// This rank's part of host values, padded.
   std::vector<float> shard_of(std::span<const float> whole) const;
 

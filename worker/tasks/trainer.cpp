@@ -58,7 +58,8 @@ Trainer::Trainer(llama::Model& model, const llama::Tokenizer& tokenizer, const T
       batch_(recipe_.batch_tokens / recipe_.context_length),
       micro_batch_(splits() ? 1 : micro_batch_chunks(recipe_, share.size())),
       host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
-      optimizer_(model.backend(), model.weights(), &model.parts(), host_.get()) {
+      optimizer_(model.backend(), model.weights(), &model.parts(), host_.get(),
+                 static_cast<uint64_t>(task.fine_tune.seed)) {
   if (!task.validation_data.kind.empty()) {
     validation_.emplace(
         read_chunks(task.validation_data, recipe_, tokenizer, recipe_.validation_documents));

@@ -100,6 +100,43 @@ TEST_P(Ranks, ScoreWithTheWeightsOfOneToTheBit) {
   });
 }
 
+/// Weights after two steps without masters, whose gradients are the weights themselves: no sums
+/// that several ranks would round otherwise.
+std::vector<float> train_without_masters(Member& member, const std::filesystem::path& state) {
+  RecipeSettings recipe = group_recipe();
+  recipe.learning_rate = 1e-3;
+  recipe.clip = 0;
+  recipe.master_weights = false;
+  Backend& backend = member.model.backend();
+  for (int64_t step = 1; step <= 2; ++step) {
+    const auto to = named_tensors(member.optimizer.gradients());
+    const auto from = named_tensors(member.model.weights());
+    for (size_t i = 0; i < to.size(); ++i) backend.copy(to[i].tensor, from[i].tensor);
+    member.optimizer.step(recipe, step);
+    if (step == 1) member.optimizer.save(state);
+  }
+  return all_values(member.model, member.model.weights());
+}
+
+// Chance is drawn for an element of the whole tensor, whichever rank has it.
+TEST_P(Ranks, RoundAsOneDoesWithoutMasters) {
+  TemporaryFolder folder;
+  const auto backend = backend::make_cpu_backend(1);
+  Member alone(*backend, nullptr, "grouped_tied", Dtype::bf16);
+  const std::vector<float> want = train_without_masters(alone, folder / "one.safetensors");
+  Member untrained(*backend, nullptr, "grouped_tied", Dtype::bf16);
+  EXPECT_NE(want, all_values(untrained.model, untrained.model.weights()));
+  backend::as_group(GetParam(), [&](Backend& on, Collective& group) {
+    Member member(on, &group, "grouped_tied", Dtype::bf16);
+    EXPECT_EQ(train_without_masters(member, folder / "group.safetensors"), want);
+    Member resumed(on, &group, "grouped_tied", Dtype::bf16);
+    resumed.optimizer.load(folder / "group.safetensors");
+    resumed.optimizer.save(folder / "again.safetensors");
+  });
+  EXPECT_EQ(read_bytes(folder / "group.safetensors"), read_bytes(folder / "one.safetensors"));
+  EXPECT_EQ(read_bytes(folder / "again.safetensors"), read_bytes(folder / "one.safetensors"));
+}
+
 // A group's state is one rank's: it resumes alone, and a resumed group saves the same bytes.
 TEST_P(Ranks, SaveAStateForAnyNumberOfRanks) {
   TemporaryFolder folder;

@@ -262,6 +262,13 @@ class QueryTile {
 
 void CpuBackend::attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                            const Tensor& v, const AttentionShape& shape) {
+  if (!shape.past.empty()) {
+    AttentionShape now = shape;
+    now.keys = *shape.past.data<int32_t>() + shape.queries;
+    now.past = Tensor();
+    require(now.keys <= shape.keys, "attention", "more keys than there is room for");
+    return attention(out, lse, q, k.rows(0, now.keys), v.rows(0, now.keys), now);
+  }
   if (shape.queries <= kFewRows) {
     attention_of_few_queries(out, lse, q, k, v, shape, threads_, *pool_);
     return;

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   size_t peak_bytes() const override { return pool_->peak_bytes(); }
 
   void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;
+  void scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) override;
   void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override;
 
   void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) override;
@@ -64,11 +65,13 @@ class CpuBackend final : public Backend {
   void scale(const Tensor& x, float factor) override;
   double sum_of_squares(const std::vector<Tensor>& tensors) override;
   int64_t argmax(const Tensor& logits) override;
+  void argmax(const Tensor& index, const Tensor& logits) override;
   void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
 
   void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
              const Tensor& gradient, const AdamwStep& step) override;
 
+  std::unique_ptr<Recording> record(std::function<void()> work) override;
   void synchronize() override {}
 
  private:

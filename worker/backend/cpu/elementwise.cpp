@@ -111,5 +111,9 @@ int64_t CpuBackend::argmax(const Tensor& logits) {
   return best;
 }
 
+void CpuBackend::argmax(const Tensor& index, const Tensor& logits) {
+  *index.data<int32_t>() = static_cast<int32_t>(argmax(logits));
+}
+
 }  // namespace ropesweep::backend::cpu
 #endif  // HWY_ONCE

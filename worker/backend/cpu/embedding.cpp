@@ -1,4 +1,4 @@
-// Embedding: rows of a table by id, and the sum of gradients by id.
+// Embedding: rows of a table by id, out of it and into it, and the sum of gradients by id.
 #include <cstring>
 
 #include "worker/backend/cpu/cpu_backend.h"
@@ -58,6 +58,18 @@ void CpuBackend::embedding(const Tensor& out, const Tensor& table, const Tensor&
       const auto id = static_cast<size_t>(ids.data<int32_t>()[row]);
       std::memcpy(out.data<std::byte>() + static_cast<size_t>(row) * row_bytes,
                   table.data<std::byte>() + id * row_bytes, row_bytes);
+    }
+  });
+}
+
+void CpuBackend::scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) {
+  check_ids("scatter", table, ids);
+  const size_t row_bytes = static_cast<size_t>(table.dim(1)) * size_of(table.dtype());
+  parallel_ranges(threads_, ids.elements(), 64, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const auto id = static_cast<size_t>(ids.data<int32_t>()[row]);
+      std::memcpy(table.data<std::byte>() + id * row_bytes,
+                  rows.data<std::byte>() + static_cast<size_t>(row) * row_bytes, row_bytes);
     }
   });
 }

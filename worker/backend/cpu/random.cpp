@@ -3,30 +3,16 @@
 // Philox's key is the seed; its counter is (e / 4, stream), low words first. Words 0 and 1 make
 // elements 4i and 4i + 1 by Box and Muller, words 2 and 3 the next two; computed in f64, rounded
 // once.
-#include "worker/backend/cpu/random.h"
-
+#include <array>
 #include <cmath>
 #include <numbers>
 
 #include "worker/backend/cpu/bf16.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
+#include "worker/backend/philox.h"
 
 namespace ropesweep::backend::cpu {
-
-std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  constexpr uint64_t kMultiplier0 = 0xD2511F53U, kMultiplier1 = 0xCD9E8D57U;
-  constexpr uint32_t kWeyl0 = 0x9E3779B9U, kWeyl1 = 0xBB67AE85U;
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = kMultiplier0 * counter[0], product1 = kMultiplier1 * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
-               static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
-               static_cast<uint32_t>(product0)};
-    key = {key[0] + kWeyl0, key[1] + kWeyl1};
-  }
-  return counter;
-}
 
 namespace {
 

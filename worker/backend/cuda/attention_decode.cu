@@ -2,7 +2,8 @@
 // values, and short of rows to spread over the device. The keys are cut into splits of fixed
 // length (flash decoding, Dao et al. 2023); a block takes one split for up to four query heads of
 // a key-value head, and a second kernel puts the splits together in their order. A query's result
-// does not depend on how many queries there are.
+// does not depend on how many queries there are. In a recording the number of keys lies on the
+// device, and the grid has room for all that there may be.
 //
 // Letters: as in attention_tiles.h · B batch
 #include "worker/backend/cuda/attention_tiles.h"
@@ -58,12 +59,18 @@ struct Parts {
   int64_t splits;
 };
 
+/// Sizes as they are now.
+__device__ __forceinline__ void settle(AttentionSizes& s) {
+  if (s.past != nullptr) s.keys = *s.past + s.queries;
+}
+
 /// Grid: splits · G times chunks of kHeads query heads · B·T.
 template <typename T, typename Layout, int kHeads>
 __global__ void __launch_bounds__(kThreads)
     split_kernel(Parts parts, const T* q, const T* k, const T* v, AttentionSizes s) {
   __shared__ float weights[kHeads][kSplit];
   __shared__ float sums[Layout::kKeys * kHeads * Layout::kWidth];
+  settle(s);
   const int group = static_cast<int>(s.heads / s.kv_heads);
   const int chunks = (group + kHeads - 1) / kHeads;
   const int64_t kv_head = blockIdx.y / chunks;
@@ -170,6 +177,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 __global__ void __launch_bounds__(kCombineThreads)
     combine_kernel(T* out, float* lse, Parts parts, AttentionSizes s) {
+  settle(s);
   const int64_t row = blockIdx.x, head = row % s.heads;
   const int64_t t = row / s.heads % s.queries, batch = row / s.heads / s.queries;
   const int64_t splits = (s.keys - s.queries + t + kSplit) / kSplit;  // with a key that t sees

@@ -18,10 +18,17 @@ struct AttentionSizes {
   int64_t queries, keys, heads, kv_heads;
   int head_dim;
   float scale;
+  const int32_t* past;  ///< of AttentionShape; null where `keys` holds
 };
 
 inline AttentionSizes sizes_of(const AttentionShape& s) {
-  return {s.queries, s.keys, s.heads, s.kv_heads, static_cast<int>(s.head_dim), s.scale};
+  return {s.queries,
+          s.keys,
+          s.heads,
+          s.kv_heads,
+          static_cast<int>(s.head_dim),
+          s.scale,
+          s.past.data<int32_t>()};
 }
 
 /// Floats of one tile in shared memory: rows a bank apart.

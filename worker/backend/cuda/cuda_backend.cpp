@@ -65,14 +65,17 @@ std::string CudaBackend::description() const {
          ")";
 }
 
-void CudaBackend::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
+void CudaBackend::use_device() const {
+  if (recorded_memory_) return;  // record() has chosen it
+  check(cudaSetDevice(device_), "choosing the device");
+}
 
 Tensor CudaBackend::allocate(Dtype dtype, Shape shape) {
   use_device();
   int64_t elements = 1;
   for (const int64_t extent : shape) elements *= extent;
   // All ops are on one stream: a block that is given out again is written after its last reader.
-  auto storage = pool_->allocate(static_cast<size_t>(elements) * size_of(dtype));
+  auto storage = scratch(static_cast<size_t>(elements) * size_of(dtype));
   void* data = storage.get();
   return {dtype, std::move(shape), std::move(storage), data};
 }

@@ -10,6 +10,7 @@
 
 #include "worker/backend/cuda/attention_cudnn.h"
 #include "worker/backend/cuda/products.h"
+#include "worker/backend/cuda/recorded_memory.h"
 #include "worker/backend/cuda/staging.h"
 #include "worker/backend/memory_pool.h"
 #include "worker/backend/ops.h"
@@ -38,6 +39,7 @@ class CudaBackend final : public Backend {
   size_t peak_bytes() const override { return pool_->peak_bytes(); }
 
   void embedding(const Tensor& out, const Tensor& table, const Tensor& ids) override;
+  void scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) override;
   void embedding_backward(const Tensor& d_table, const Tensor& d_out, const Tensor& ids) override;
 
   void product(const Tensor& out, const Tensor& a, const Tensor& weight, bool accumulate) override;
@@ -75,11 +77,13 @@ class CudaBackend final : public Backend {
   void scale(const Tensor& x, float factor) override;
   double sum_of_squares(const std::vector<Tensor>& tensors) override;
   int64_t argmax(const Tensor& logits) override;
+  void argmax(const Tensor& index, const Tensor& logits) override;
   void random_normal(const Tensor& x, uint64_t seed, uint64_t stream, float deviation) override;
 
   void adamw(const Tensor& weight, const Tensor& master, const Tensor& m, const Tensor& v,
              const Tensor& gradient, const AdamwStep& step) override;
 
+  std::unique_ptr<Recording> record(std::function<void()> work) override;
   void synchronize() override;
   void* stream() const override { return stream_; }
 
@@ -91,13 +95,16 @@ class CudaBackend final : public Backend {
   void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                         const Tensor& v, const AttentionShape& shape);
   /// Storage of `bytes` that lives as long as what is returned.
-  std::shared_ptr<void> scratch(size_t bytes) { return pool_->allocate(bytes); }
+  std::shared_ptr<void> scratch(size_t bytes) {
+    return recorded_memory_ ? recorded_memory_->allocate(bytes) : pool_->allocate(bytes);
+  }
 
   int device_;
   std::string name_;
   size_t capacity_ = 0;
   cudaStream_t stream_ = nullptr;
   std::shared_ptr<MemoryPool> pool_;
+  std::shared_ptr<RecordedMemory> recorded_memory_;  ///< null but in record()
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Products> products_;
   std::unique_ptr<CudnnAttention> fused_attention_;

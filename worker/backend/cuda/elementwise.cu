@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// The greater value wins, on a tie the lower index.
 __global__ void __launch_bounds__(kArgmaxThreads)
-    argmax_kernel(int64_t* best_index, const float* x, int64_t count) {
+    argmax_kernel(int32_t* best_index, const float* x, int64_t count) {
   __shared__ float values[kArgmaxThreads / kWarp];
   __shared__ int64_t indices[kArgmaxThreads / kWarp];
   // From element 0 on, so that a NaN loses to all but itself, as on the CPU.
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kArgmaxThreads)
   best = values[threadIdx.x];
   index = indices[threadIdx.x];
   reduce();
-  if (threadIdx.x == 0) *best_index = index;
+  if (threadIdx.x == 0) *best_index = static_cast<int32_t>(index);
 }
 
 /// Calls `body` with null pointers of both element types.
@@ -160,11 +160,15 @@ double CudaBackend::sum_of_squares(const std::vector<Tensor>& tensors) {
   return total;
 }
 
-int64_t CudaBackend::argmax(const Tensor& logits) {
-  const Tensor best = allocate(Dtype::i32, {2});  // one i64
-  launch({stream_, dim3(1), kArgmaxThreads}, argmax_kernel, best.data<int64_t>(),
+void CudaBackend::argmax(const Tensor& index, const Tensor& logits) {
+  launch({stream_, dim3(1), kArgmaxThreads}, argmax_kernel, index.data<int32_t>(),
          logits.data<float>(), logits.elements());
-  int64_t index = 0;
+}
+
+int64_t CudaBackend::argmax(const Tensor& logits) {
+  const Tensor best = allocate(Dtype::i32, {1});
+  argmax(best, logits);
+  int32_t index = 0;
   download(&index, best);
   return index;
 }

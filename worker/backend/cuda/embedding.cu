@@ -1,6 +1,6 @@
-// Embedding: rows of a table by id, and the sum of gradients by id. The gradient's rows are sorted
-// by id first (stable), so that each id's rows are added by one block in the order of r: no
-// atomics, the same bits each time.
+// Embedding: rows of a table by id, out of it and into it, and the sum of gradients by id. The
+// gradient's rows are sorted by id first (stable), so that each id's rows are added by one block in
+// the order of r: no atomics, the same bits each time.
 //
 // Letters: R rows · D width · V vocabulary
 #include "worker/backend/cuda/cuda_backend.h"
@@ -13,15 +13,26 @@ namespace {
 
 constexpr int kThreads = 256;
 
+/// A block copies a row of `width` elements.
+template <int V, typename T>
+__device__ __forceinline__ void copy_row(T* to, const T* from, int64_t width) {
+  for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
+    float x[V];
+    load(from + i, x);
+    store(x, to + i);
+  }
+}
+
 template <typename T, int V>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(T* out, const T* table, const int32_t* ids, int64_t width) {
-  const int64_t from = int64_t{ids[blockIdx.x]} * width, to = int64_t{blockIdx.x} * width;
-  for (int64_t i = threadIdx.x * V; i < width; i += kThreads * V) {
-    float x[V];
-    load(table + from + i, x);
-    store(x, out + to + i);
-  }
+  copy_row<V>(out + int64_t{blockIdx.x} * width, table + int64_t{ids[blockIdx.x]} * width, width);
+}
+
+template <typename T, int V>
+__global__ void __launch_bounds__(kThreads)
+    scatter_kernel(T* table, const T* rows, const int32_t* ids, int64_t width) {
+  copy_row<V>(table + int64_t{ids[blockIdx.x]} * width, rows + int64_t{blockIdx.x} * width, width);
 }
 
 __global__ void __launch_bounds__(kThreads) number_kernel(int32_t* numbers, int64_t count) {
@@ -59,6 +70,17 @@ void CudaBackend::embedding(const Tensor& out, const Tensor& table, const Tensor
     with_width(takes_vectors(width, {out.raw(), table.raw()}), [&](auto v) {
       launch({stream_, dim3(static_cast<unsigned>(ids.elements())), kThreads}, gather_kernel<T, v>,
              out.data<T>(), table.data<T>(), ids.data<int32_t>(), width);
+    });
+  });
+}
+
+void CudaBackend::scatter(const Tensor& table, const Tensor& rows, const Tensor& ids) {
+  const int64_t width = table.dim(1);
+  with_type(table.dtype(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    with_width(takes_vectors(width, {table.raw(), rows.raw()}), [&](auto v) {
+      launch({stream_, dim3(static_cast<unsigned>(ids.elements())), kThreads}, scatter_kernel<T, v>,
+             table.data<T>(), rows.data<T>(), ids.data<int32_t>(), width);
     });
   });
 }

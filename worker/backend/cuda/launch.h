@@ -40,8 +40,10 @@ void launch(const Launch& where, void (*kernel)(Parameters...), Arguments... arg
       static_cast<Parameters>(arguments)...);
   check(cudaGetLastError(), "launching a kernel");
 #else
-  cuda_emulation::launch(where.grid, where.block, where.shared_bytes,
-                         [&] { kernel(static_cast<Parameters>(arguments)...); });
+  cuda_emulation::submit(where.stream, [=] {
+    cuda_emulation::launch(where.grid, where.block, where.shared_bytes,
+                           [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 #endif
 }
 
