@@ -90,7 +90,11 @@ class CudaBackend final : public Backend {
   void use_device() const;
   /// attention() of at most kFewRows queries.
   void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                        const Tensor& v, const AttentionShape& shape);
+                        const Tensor& v, const AttentionShape& shape, const Tensor& bias);
+  /// The part of attention_backward() that is d_bias's; delta f32 [B, H, T] = Σ d_out ⊙ out.
+  void add_bias_gradient(const Tensor& d_bias, const Tensor& d_out, const Tensor& q,
+                         const Tensor& k, const Tensor& v, const Tensor& lse, const Tensor& delta,
+                         const AttentionShape& shape, const Tensor& bias);
   /// Storage of `bytes` that lives as long as what is returned.
   std::shared_ptr<void> scratch(size_t bytes) { return pool_->allocate(bytes); }
 
