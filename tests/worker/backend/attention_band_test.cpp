@@ -85,6 +85,13 @@ class AttentionBandTest : public OpTest {
     if (variant.distances > 0) run.add_bias(variant.distances);
     return run;
   }
+
+  /// The saved output is rounded once. A sum's terms have either sign: their sizes are the measure.
+  void expect_close_bias(Values got, const Naive& twin, double sums) const {
+    ASSERT_EQ(got.size(), twin.d_bias.size());
+    for (size_t i = 0; i < got.size(); ++i) got[i] -= twin.d_bias[i];
+    EXPECT_LE(norm_of(got), (epsilon() + sums * 0x1p-24) * norm_of(twin.d_bias_sizes));
+  }
 };
 ROPESWEEP_BOTH_TYPES(AttentionBandTest);
 
@@ -103,10 +110,7 @@ TEST_P(AttentionBandTest, matches_the_definition) {
     expect_close(values(run.d_q), twin.d_q, dtype(), 3, sums, "d_q");
     expect_close(values(run.d_k), twin.d_k, dtype(), 3, sums, "d_k");
     expect_close(values(run.d_v), twin.d_v, dtype(), 3, sums, "d_v");
-    // The saved output once. Slopes of either sign make up the sum: their sizes are the measure.
-    Values error = run.d_bias.empty() ? Values() : values(run.d_bias);
-    for (size_t i = 0; i < error.size(); ++i) error[i] -= twin.d_bias[i];
-    EXPECT_LE(norm_of(error), (epsilon() + sums * 0x1p-24) * norm_of(twin.d_bias_sizes));
+    if (variant.distances > 0) expect_close_bias(values(run.d_bias), twin, sums);
   }
 }
 
@@ -137,9 +141,13 @@ TEST_P(AttentionBandTest, the_gradient_of_the_bias_is_added) {
 
 /// Two bands that share no key, and whose operands differ: near pairs and far ones.
 struct Halves {
-  Halves(Backend& on, Dtype dtype, const AttentionShape& shape, int64_t border)
+  Halves(Backend& on, Dtype dtype, const AttentionShape& shape, int64_t border, int64_t distances)
       : near(on, dtype, window(shape, shape.nearest, border)),
-        far(on, dtype, window(shape, border, shape.farthest)) {}
+        far(on, dtype, window(shape, border, shape.farthest)) {
+    near.add_bias(distances);
+    far.add_bias(distances);
+    far.d_bias = near.d_bias;  // to which both add
+  }
   /// near's out and lse become those of both.
   void forward() {
     near.forward();
@@ -163,10 +171,12 @@ Values sum_of(Values x, const Values& y) {
 TEST_P(AttentionBandTest, complementary_bands_merge_to_the_whole_forward_and_backward) {
   for (const AttentionShape& shape :
        {shape_of(2, 140, 140, 4, 2, 32), shape_of(1, 60, 300, 2, 1, 48)}) {
+    constexpr int64_t kDistances = 60;
     Case whole(*backend_, dtype(), shape);
+    whole.add_bias(kDistances);
     const Naive twin = naive(whole);
     for (const int64_t border : {1, 40, 1000}) {  // the last: no far key at all
-      Halves halves(*backend_, dtype(), shape, border);
+      Halves halves(*backend_, dtype(), shape, border, kDistances);
       halves.forward();
       const double sums = 8 + 4 * std::sqrt(static_cast<double>(shape.head_dim));
       expect_close(values(halves.near.out), twin.out, dtype(), 3, sums, "out");
@@ -178,6 +188,7 @@ TEST_P(AttentionBandTest, complementary_bands_merge_to_the_whole_forward_and_bac
       expect_close(both(&Case::d_q), twin.d_q, dtype(), 4, sums, "d_q");
       expect_close(both(&Case::d_k), twin.d_k, dtype(), 4, sums, "d_k");
       expect_close(both(&Case::d_v), twin.d_v, dtype(), 4, sums, "d_v");
+      expect_close_bias(values(halves.near.d_bias), twin, sums);
     }
   }
 }

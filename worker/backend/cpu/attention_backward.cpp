@@ -11,106 +11,13 @@
 
 #include "worker/backend/cpu/attention_bias.h"
 #include "worker/backend/cpu/attention_blocks.h"
+#include "worker/backend/cpu/attention_slopes.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
-#include "worker/backend/cpu/simd.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "worker/backend/cpu/attention_backward.cpp"
-#include <hwy/foreach_target.h>
-// Order matters: after foreach_target.h.
-#include "worker/backend/cpu/simd-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace ropesweep::backend::cpu {
-namespace HWY_NAMESPACE {
-
-/// A tile of keys × queries: scores become weights P, slopes dP become dS; both are zero where a
-/// query doesn't see the row's key.
-template <typename T>
-HWY_INLINE void weights_and_slopes_any(void* weights, void* slopes, const float* scores,
-                                       const float* d_weights, const float* lse, const float* delta,
-                                       int64_t keys, const SeenQueries& seen, float scale) {
-  for (int64_t key = 0; key < keys; ++key) {
-    const int64_t from = seen.from(key), to = seen.to(key);
-    T* p_row = static_cast<T*>(weights) + key * kPiece;
-    T* ds_row = static_cast<T*>(slopes) + key * kPiece;
-    const auto clear = [&](int64_t begin, int64_t end) {
-      for_lanes(static_cast<size_t>(end - begin), [&](auto d, size_t i) {
-        store(hn::Zero(d), d, p_row + begin + i);
-        store(hn::Zero(d), d, ds_row + begin + i);
-      });
-    };
-    clear(0, from);
-    const float* s_row = scores + key * kPiece + from;
-    const float* dp_row = d_weights + key * kPiece + from;
-    for_lanes(static_cast<size_t>(to - from), [&](auto d, size_t i) {
-      const auto exponent =
-          hn::MulSub(load(d, s_row + i), hn::Set(d, scale), load(d, lse + from + i));
-      const auto p = exp2_of(d, exponent);
-      store(p, d, p_row + from + i);
-      store(hn::Mul(p, hn::Sub(load(d, dp_row + i), load(d, delta + from + i))), d,
-            ds_row + from + i);
-    });
-    clear(to, kPiece);
-  }
-}
-
-void weights_and_slopes(void* weights, void* slopes, bool f32, const float* scores,
-                        const float* d_weights, const float* lse, const float* delta, int64_t keys,
-                        const SeenQueries& seen, float scale) {
-  if (f32) {
-    weights_and_slopes_any<float>(weights, slopes, scores, d_weights, lse, delta, keys, seen,
-                                  scale);
-  } else {
-    weights_and_slopes_any<Bf16>(weights, slopes, scores, d_weights, lse, delta, keys, seen, scale);
-  }
-}
-
-template <typename T>
-HWY_INLINE float dot_any(const void* x, const void* y, int64_t count) {
-  const T* a = static_cast<const T*>(x);
-  const T* b = static_cast<const T*>(y);
-  return sum_lanes(static_cast<size_t>(count),
-                   [&](auto d, size_t i) { return hn::Mul(load(d, a + i), load(d, b + i)); });
-}
-
-float dot_of(const void* x, const void* y, bool f32, int64_t count) {
-  return f32 ? dot_any<float>(x, y, count) : dot_any<Bf16>(x, y, count);
-}
-
-/// out[i] = factor · Σ_p parts[p·stride + i] in the order of p.
-template <typename T>
-HWY_INLINE void sum_parts_any(void* out, const float* parts, int64_t stride, int64_t count,
-                              int64_t width, float factor) {
-  T* to = static_cast<T*>(out);
-  for_lanes(static_cast<size_t>(width), [&](auto d, size_t i) {
-    auto sum = load(d, parts + i);
-    for (int64_t part = 1; part < count; ++part) {
-      sum = hn::Add(sum, load(d, parts + part * stride + static_cast<int64_t>(i)));
-    }
-    store(hn::Mul(sum, hn::Set(d, factor)), d, to + i);
-  });
-}
-
-void sum_parts(void* out, bool f32, const float* parts, int64_t stride, int64_t count,
-               int64_t width, float factor) {
-  f32 ? sum_parts_any<float>(out, parts, stride, count, width, factor)
-      : sum_parts_any<Bf16>(out, parts, stride, count, width, factor);
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace ropesweep::backend::cpu
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace ropesweep::backend::cpu {
 
 namespace {
-
-HWY_EXPORT(weights_and_slopes);
-HWY_EXPORT(dot_of);
-HWY_EXPORT(sum_parts);
 
 /// Shares of a head's keys, so that few heads keep more cores busy. A constant: it sets the order
 /// of sums.
@@ -164,8 +71,7 @@ void prepare_queries(const Problem& x, int64_t head, int64_t piece) {
   const float* const natural = x.lse.data<float>() + head * s.queries + first;
   for (int64_t i = 0; i < count; ++i) {
     lse[i] = natural[i] * std::numbers::log2e_v<float>;
-    delta[i] = HWY_DYNAMIC_DISPATCH(dot_of)(d_out.row(first + i), out.row(first + i),
-                                            x.dtype == Dtype::f32, s.head_dim);
+    delta[i] = dot_of(d_out.row(first + i), out.row(first + i), x.dtype == Dtype::f32, s.head_dim);
   }
 }
 
@@ -251,9 +157,8 @@ class KeyPiece {
       add_bias_gradient(d_bias_, bias_.count,
                         {scores_, d_weights_, lse, lse + kPiece, seen, key_count_, distance});
     }
-    HWY_DYNAMIC_DISPATCH(weights_and_slopes)
-    (weights_, slopes_, x_.dtype == Dtype::f32, scores_, d_weights_, lse, lse + kPiece, key_count_,
-     seen, unit * std::numbers::log2e_v<float>);
+    weights_and_slopes(weights_, slopes_, x_.dtype == Dtype::f32, scores_, d_weights_, lse,
+                       lse + kPiece, key_count_, seen, unit * std::numbers::log2e_v<float>);
 
     const auto add_rows = [&](const std::byte* a, const std::byte* b, float* c) {
       matmul(by_row, {.a = a,
@@ -329,10 +234,10 @@ void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows,
       const int64_t b = row / rows, i = row % rows;
       for (int64_t head = 0; head < heads; ++head) {
         const int64_t from = ((b * heads + head) * spacing + i) * head_dim;
-        HWY_DYNAMIC_DISPATCH(sum_parts)
-        (to.data<std::byte>() +
-             static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
-         to.dtype() == Dtype::f32, parts.data<float>() + from, stride, count, head_dim, factor);
+        sum_parts(to.data<std::byte>() +
+                      static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
+                  to.dtype() == Dtype::f32, parts.data<float>() + from, stride, count, head_dim,
+                  factor);
       }
     }
   });
@@ -413,4 +318,3 @@ void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const 
 }
 
 }  // namespace ropesweep::backend::cpu
-#endif  // HWY_ONCE

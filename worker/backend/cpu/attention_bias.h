@@ -28,7 +28,7 @@ void add_bias(float* scores, int64_t rows, int64_t columns, int64_t distance, in
               float scale, const HeadBias& bias);
 
 /// A tile of keys × queries of the backward pass, for the bias's gradient. Pointers: as
-/// weights_and_slopes of attention_backward.cpp has them; scores in natural units, biased.
+/// weights_and_slopes (attention_slopes.h) has them; scores in natural units, biased.
 struct BiasGradientTile {
   const float *scores, *d_weights, *lse, *delta;
   SeenQueries seen;
