@@ -16,6 +16,33 @@ namespace HWY_NAMESPACE {
 /// A row of a tile that is stored piece by piece, each [kQueryTile, kPiece].
 constexpr int64_t kPieceStride = kQueryTile * kPiece;
 
+template <class V>
+HWY_INLINE V max_of(V top, const float* scores, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) top = hn::Max(top, hn::LoadU(d, scores + i));
+  for (; i < count; ++i) top = hn::Max(top, hn::Set(d, scores[i]));
+  return top;
+}
+
+/// Weights of `count` scores, and their sum.
+template <typename T>
+HWY_INLINE float weigh(T* weights, const float* scores, int64_t count, float scale, float offset) {
+  return sum_lanes(static_cast<size_t>(count), [&](auto d, size_t i) {
+    const auto p =
+        exp2_of(d, hn::MulSub(load(d, scores + i), hn::Set(d, scale), hn::Set(d, offset)));
+    store(p, d, weights + i);
+    return p;
+  });
+}
+
+template <typename T>
+HWY_INLINE void clear(T* weights, int64_t count) {
+  for_lanes(static_cast<size_t>(count),
+            [&](auto d, size_t i) { store(hn::Zero(d), d, weights + i); });
+}
+
 /// Scores of one query, of which it sees begin … end − 1, become weights p = 2^((scores −
 /// m)·scale), with zeros elsewhere up to the last piece's end; m and l are brought up to date, and
 /// the factor returned by which o is to be multiplied.
@@ -23,7 +50,10 @@ template <typename T>
 HWY_INLINE float softmax_row(T* weights, const float* scores, int64_t begin, int64_t end,
                              int64_t pieces, float scale, float& m, float& l) {
   const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  // Pieces seen in full have a length that the compiler knows.
+  const auto is_whole = [&](int64_t piece) {
+    return begin <= piece * kPiece && end >= (piece + 1) * kPiece;
+  };
   const auto of_piece = [](int64_t key, int64_t piece) {
     return std::clamp<int64_t>(key - piece * kPiece, 0, kPiece);
   };
@@ -31,43 +61,32 @@ HWY_INLINE float softmax_row(T* weights, const float* scores, int64_t begin, int
   auto top = hn::Set(d, m);
   for (int64_t piece = 0; piece * kPiece < end; ++piece) {
     const float* row = scores + piece * kPieceStride;
-    const int64_t last = of_piece(end, piece);
-    int64_t i = of_piece(begin, piece);
-    for (; i + lanes <= last; i += lanes) top = hn::Max(top, hn::LoadU(d, row + i));
-    for (; i < last; ++i) top = hn::Max(top, hn::Set(d, row[i]));
+    if (is_whole(piece)) {
+      top = max_of(top, row, kPiece);
+    } else {
+      const int64_t first = of_piece(begin, piece);
+      top = max_of(top, row + first, of_piece(end, piece) - first);
+    }
   }
   m = hn::GetLane(hn::MaxOfLanes(d, top));
   const float offset = m * scale;
   float sum = 0;
   for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t first = of_piece(begin, piece), last = of_piece(end, piece);
-    const float* row = scores + piece * kPieceStride + first;
+    const float* row = scores + piece * kPieceStride;
     T* to = weights + piece * kPieceStride;
-    const auto clear = [&](int64_t from, int64_t until) {
-      for_lanes(static_cast<size_t>(until - from),
-                [&](auto dd, size_t i) { store(hn::Zero(dd), dd, to + from + i); });
-    };
-    clear(0, first);
-    sum += sum_lanes(static_cast<size_t>(last - first), [&](auto dd, size_t i) {
-      const auto p =
-          exp2_of(dd, hn::MulSub(load(dd, row + i), hn::Set(dd, scale), hn::Set(dd, offset)));
-      store(p, dd, to + first + i);
-      return p;
-    });
-    clear(last, kPiece);
+    if (is_whole(piece)) {
+      sum += weigh(to, row, kPiece, scale, offset);
+    } else {
+      const int64_t first = of_piece(begin, piece), last = of_piece(end, piece);
+      clear(to, first);
+      sum += weigh(to + first, row + first, last - first, scale, offset);
+      clear(to + last, kPiece - last);
+    }
   }
   const hn::CappedTag<float, 1> one;
   const float factor = hn::GetLane(exp2_of(one, hn::Set(one, (before - m) * scale)));
   l = l * factor + sum;
   return factor;
-}
-
-template <typename T>
-HWY_INLINE void clear_row(T* weights, int64_t pieces) {
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    for_lanes(static_cast<size_t>(kPiece),
-              [&](auto d, size_t i) { store(hn::Zero(d), d, weights + piece * kPieceStride + i); });
-  }
 }
 
 HWY_INLINE void scale_row(float* row, size_t width, float factor) {
@@ -85,7 +104,7 @@ HWY_INLINE void softmax_tile_any(void* weights, const float* scores, float* o, f
     const int64_t begin = std::max<int64_t>(seen.first + row, 0);
     const int64_t end = std::min({seen.end + row, seen.keys, pieces * kPiece});
     if (begin >= end) {
-      clear_row(to, pieces);
+      for (int64_t piece = 0; piece < pieces; ++piece) clear(to + piece * kPieceStride, kPiece);
       continue;
     }
     const float factor =
