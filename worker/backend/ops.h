@@ -124,7 +124,7 @@ class Backend {
                              int64_t first_row, int64_t tokens) = 0;
 
   // --- attention in blocks, T×S never stored (Dao 2023, FlashAttention-2, alg. 1 and 2) ----------
-  // Blocks that no query sees cost nothing. f32 and bf16, any head dimension up to 256.
+  // Blocks that no query sees cost nothing. f32 and bf16; head dimensions of 1 to 256, odd too.
   /// out, q [B·T, H, K]; k, v [B·S, G, K]; lse f32 [B, H, T] (natural log-sum-exp of scores).
   /// score(t, j) = scale · q·k, and with a bias f32 [H, n] + bias[h, min(distance, n − 1)] where
   /// the distance is not negative: ALiBi (Press 2021) with −slope·distance, T5's buckets (Raffel
