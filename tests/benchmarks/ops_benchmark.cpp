@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "worker/backend/attention_band.h"
 #include "worker/backend/ops.h"
 
 namespace {
@@ -59,7 +60,8 @@ void product(State& state, Dtype dtype, Product kind, int64_t rows, int64_t inpu
   count_bytes(state, a.bytes() + weight.bytes() + out.bytes());
 }
 
-void attention(State& state, Dtype dtype, bool backward, AttentionShape shape) {
+/// `distances`: of a bias, whose gradient is taken too; 0: none.
+void attention(State& state, Dtype dtype, bool backward, AttentionShape shape, int64_t distances) {
   shape.scale = 1 / std::sqrt(static_cast<float>(shape.head_dim));
   const Tensor q = random(dtype, {shape.batch * shape.queries, shape.heads, shape.head_dim});
   const Tensor k = random(dtype, {shape.batch * shape.keys, shape.kv_heads, shape.head_dim});
@@ -67,17 +69,17 @@ void attention(State& state, Dtype dtype, bool backward, AttentionShape shape) {
   const Tensor d_out = random(dtype, q.shape()), d_q = random(dtype, q.shape());
   const Tensor d_k = random(dtype, k.shape()), d_v = random(dtype, k.shape());
   const Tensor lse = backend().allocate(Dtype::f32, {shape.batch, shape.heads, shape.queries});
-  backend().attention(out, lse, q, k, v, shape);
+  const Tensor bias = distances > 0 ? random(Dtype::f32, {shape.heads, distances}) : Tensor();
+  const Tensor d_bias = distances > 0 ? random(Dtype::f32, bias.shape()) : Tensor();
+  backend().attention(out, lse, q, k, v, shape, bias);
   for (auto _ : state) {
     if (backward) {
-      backend().attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape);
+      backend().attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape, bias, d_bias);
     } else {
-      backend().attention(out, lse, q, k, v, shape);
+      backend().attention(out, lse, q, k, v, shape, bias);
     }
   }
-  const double visible = 0.5 * static_cast<double>(shape.queries) *
-                         static_cast<double>(2 * shape.keys - shape.queries + 1);
-  count_flops(state, (backward ? 10.0 : 4.0) * visible *
+  count_flops(state, (backward ? 10.0 : 4.0) * visible_pairs(shape) *
                          static_cast<double>(shape.batch * shape.heads * shape.head_dim));
   count_bytes(state, k.bytes() + v.bytes());
 }
@@ -192,14 +194,23 @@ void register_attention(Dtype dtype) {
   for (const int64_t tokens : {512, 1024, 4096, 16384}) {
     const AttentionShape shape{1, tokens, tokens, 9, 3, 64, 0};
     const std::string name = "attention/9:3x64/" + std::to_string(tokens) + "/" + type;
-    measure(name + "/forward", attention, dtype, false, shape);
-    measure(name + "/backward", attention, dtype, true, shape);
+    measure(name + "/forward", attention, dtype, false, shape, 0);
+    measure(name + "/backward", attention, dtype, true, shape, 0);
   }
+  AttentionShape window{1, 16384, 16384, 9, 3, 64, 0};
+  window.farthest = 1024;
+  measure("attention/window 1024 of 16384/" + type + "/forward", attention, dtype, false, window,
+          0);
+  measure("attention/window 1024 of 16384/" + type + "/backward", attention, dtype, true, window,
+          0);
+  const AttentionShape biased{1, 4096, 4096, 9, 3, 64, 0};
+  measure("attention/biased 4096/" + type + "/forward", attention, dtype, false, biased, 4096);
+  measure("attention/biased 4096/" + type + "/backward", attention, dtype, true, biased, 4096);
   const AttentionShape tiny{16, 256, 256, 4, 4, 32, 0};
-  measure("attention/tiny/" + type + "/forward", attention, dtype, false, tiny);
-  measure("attention/tiny/" + type + "/backward", attention, dtype, true, tiny);
+  measure("attention/tiny/" + type + "/forward", attention, dtype, false, tiny, 0);
+  measure("attention/tiny/" + type + "/backward", attention, dtype, true, tiny, 0);
   const AttentionShape decode{1, 1, 16384, 9, 3, 64, 0};
-  measure("attention/decode 16384/" + type, attention, dtype, false, decode);
+  measure("attention/decode 16384/" + type, attention, dtype, false, decode, 0);
 }
 
 }  // namespace

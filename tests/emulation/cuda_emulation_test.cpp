@@ -215,6 +215,24 @@ TEST(EmulatedOps, DoNotDependOnTheOrderOfThreads) {
       device->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape);
       for (const Tensor& x : {out, lse, d_q, d_k, d_v}) bits += bytes_of(*device, x);
 
+      // A window with a bias, merged with the keys beyond it, and decoded.
+      AttentionShape window = shape, beyond = shape, decoding = shape;
+      window.farthest = beyond.nearest = 45;
+      decoding.queries = 2;
+      const Tensor bias = normal(*device, Dtype::f32, {4, 20}, 9);
+      const Tensor d_bias = filled(*device, Dtype::f32, {4, 20}, 0);
+      const Tensor far = device->allocate(type, out.shape());
+      const Tensor far_lse = device->allocate(Dtype::f32, lse.shape());
+      device->attention(out, lse, q, k, v, window, bias);
+      device->attention(far, far_lse, q, k, v, beyond, bias);
+      device->merge_attention(out, lse, far, far_lse);
+      device->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, window, bias, d_bias);
+      const Tensor few_lse = device->allocate(Dtype::f32, {1, 4, 2});
+      device->attention(far.rows(0, 2), few_lse, q.rows(0, 2), k, v, decoding, bias);
+      for (const Tensor& x : {out, lse, d_q, d_k, d_v, d_bias, far, far_lse, few_lse}) {
+        bits += bytes_of(*device, x);
+      }
+
       const Tensor x = normal(*device, type, {70, 160}, 5),
                    weight = normal(*device, type, {160}, 6);
       const Tensor normed = device->allocate(type, {70, 160});

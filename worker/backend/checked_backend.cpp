@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "worker/backend/attention_band.h"
+#include "worker/backend/attention_checks.h"
 #include "worker/backend/profile.h"
 
 namespace ropesweep::backend {
@@ -32,9 +34,7 @@ double product_flops(const Tensor& left, const Tensor& weight) {
 }
 
 double attention_flops(const AttentionShape& s) {
-  const double first = static_cast<double>(s.keys - s.queries + 1);
-  const double pairs = 0.5 * static_cast<double>(s.queries) * (first + static_cast<double>(s.keys));
-  return 4.0 * pairs * static_cast<double>(s.batch * s.heads * s.head_dim);
+  return 4.0 * visible_pairs(s) * static_cast<double>(s.batch * s.heads * s.head_dim);
 }
 
 void check_embedding(const char* op, const Tensor& table, const Tensor& rows, const Tensor& ids) {
@@ -54,23 +54,6 @@ void check_rope(const char* op, const Tensor& out, const Tensor& x, const RopeTe
   require(
       tokens > 0 && first_row >= 0 && first_row + std::min(tokens, x.dim(0)) <= table.cos.dim(0),
       op, "rows first_row … first_row + tokens − 1 are not all in the table");
-}
-
-void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                     const Tensor& lse, const AttentionShape& s) {
-  require(s.batch > 0 && s.queries > 0 && s.keys >= s.queries && s.kv_heads > 0 &&
-              s.heads % s.kv_heads == 0 && s.head_dim > 0 && s.head_dim <= 256 && s.scale > 0,
-          op, "the shape needs B, T, G > 0, S ≥ T, G dividing H, 0 < K ≤ 256 and a scale");
-  require(is_real(q) && q.shape() == Shape{s.batch * s.queries, s.heads, s.head_dim} &&
-              is(k, q.dtype(), {s.batch * s.keys, s.kv_heads, s.head_dim}) &&
-              is(v, q.dtype(), k.shape()) && is(lse, Dtype::f32, {s.batch, s.heads, s.queries}),
-          op, "q [B·T, H, K], k and v [B·S, G, K] and lse f32 [B, H, T] don't fit the shape");
-}
-
-void check_past(const AttentionShape& s) {
-  if (s.past.empty()) return;
-  require(is(s.past, Dtype::i32, {1}) && s.batch == 1 && s.queries <= kFewRows, "attention",
-          "past must be i32 [1], for one sequence and at most kFewRows queries");
 }
 
 void check_cross_entropy(const char* op, const Tensor& logits, const Tensor& targets) {
@@ -221,30 +204,32 @@ class CheckedBackend final : public Backend {
   }
 
   void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                 const Tensor& v, const AttentionShape& shape) override {
-    check_attention("attention", q, k, v, lse, shape);
-    require(is(out, q.dtype(), q.shape()), "attention", "out must be like q");
-    check_past(shape);
+                 const Tensor& v, const AttentionShape& shape, const Tensor& bias) override {
+    check_attention("attention", out, lse, q, k, v, shape, bias);
     if (shape.queries > kFewRows) require_no_recording("attention of more than kFewRows queries");
     const AttentionShape now = shape_now(shape);
     const double share = static_cast<double>(now.keys) / static_cast<double>(shape.keys);
     timed("attention", attention_flops(now), bytes_of(out, q) + share * bytes_of(k, v),
-          [&] { inner_->attention(out, lse, q, k, v, shape); });
+          [&] { inner_->attention(out, lse, q, k, v, shape, bias); });
   }
   void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                           const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Tensor& out, const Tensor& lse,
-                          const AttentionShape& shape) override {
+                          const Tensor& out, const Tensor& lse, const AttentionShape& shape,
+                          const Tensor& bias, const Tensor& d_bias) override {
     const char* const op = "attention_backward";
-    check_attention(op, q, k, v, lse, shape);
+    check_attention(op, out, lse, q, k, v, shape, bias);
     require_no_recording(op);
     require(shape.past.empty(), op, "the number of keys must be known");
-    const Dtype dtype = q.dtype();
-    require(is(out, dtype, q.shape()) && is(d_out, dtype, q.shape()) && is(d_q, dtype, q.shape()) &&
-                is(d_k, dtype, k.shape()) && is(d_v, dtype, k.shape()),
-            op, "out, d_out and d_q must be like q, d_k and d_v like k");
-    timed(op, 2.5 * attention_flops(shape), 4 * bytes_of(q, k),
-          [&] { inner_->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape); });
+    check_attention_gradients(op, d_q, d_k, d_v, d_out, q, k, bias, d_bias);
+    timed(op, 2.5 * attention_flops(shape), 4 * bytes_of(q, k), [&] {
+      inner_->attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape, bias, d_bias);
+    });
+  }
+  void merge_attention(const Tensor& out, const Tensor& lse, const Tensor& part_out,
+                       const Tensor& part_lse) override {
+    check_merge_attention("merge_attention", out, lse, part_out, part_lse);
+    timed("merge_attention", 3 * elements_of(out), 1.5 * bytes_of(out, part_out),
+          [&] { inner_->merge_attention(out, lse, part_out, part_lse); });
   }
 
   void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override {

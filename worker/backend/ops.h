@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,14 +32,30 @@ namespace ropesweep::backend {
 /// Rows of a product, queries of attention, that count as decoding.
 inline constexpr int64_t kFewRows = 8;
 
+/// As good as infinite for positions and distances, whose sums must not overflow.
+inline constexpr int64_t kUnlimited = int64_t{1} << 60;
+
+/// The extents of a call of attention, and the keys that its queries see. As it stands, a query
+/// sees the keys up to its own position, and the last query stands at the last key.
+///
+/// Key j stands at position j, query t at first_position + t. A query sees the keys below
+/// `first_keys` at a distance of nearest ≤ (query's position) − (key's) < farthest. A window of W
+/// keys (Mistral: Jiang 2023): farthest = W; the keys beyond it, of which StreamingLLM (Xiao 2023)
+/// and LM-Infinite (Han 2023) see the first n only: nearest = W, first_keys = n; a slice of keys in
+/// full, on either side: nearest = −kUnlimited. Complementary bands, each with rotations of its own
+/// (ReRoPE, self-extend, dual chunk attention), are put together by merge_attention.
 struct AttentionShape {
   int64_t batch = 1;     ///< B
   int64_t queries = 0;   ///< T, queries of a sequence
-  int64_t keys = 0;      ///< S ≥ T; query t sees keys 0 … S − T + t
+  int64_t keys = 0;      ///< S
   int64_t heads = 0;     ///< H
   int64_t kv_heads = 0;  ///< G, divides H; query head h reads key-value head h / (H/G)
-  int64_t head_dim = 0;  ///< K
+  int64_t head_dim = 0;  ///< K ≤ 256, any
   float scale = 0;       ///< softmax scale, 1/√K
+  std::optional<int64_t> first_position = std::nullopt;  ///< of query 0; without: S − T, S ≥ T
+  int64_t nearest = 0;                                   ///< from −kUnlimited
+  int64_t farthest = kUnlimited;
+  int64_t first_keys = kUnlimited;  ///< keys from here on are not seen
   /// i32 [1]: the tokens before the queries, read when the op runs, for recordings, which must not
   /// fix them. Then B = 1, T ≤ kFewRows, and `keys` is the room for keys, of which past + T count.
   Tensor past = {};
@@ -124,16 +141,42 @@ class Backend {
   virtual void rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
                              int64_t first_row, int64_t tokens) = 0;
 
-  // --- causal attention in blocks, T×S never stored (Dao 2023, FlashAttention-2, alg. 1 and 2) ---
-  /// out, q [B·T, H, K]; k, v [B·S, G, K]; lse f32 [B, H, T] (natural log-sum-exp of scaled
-  /// scores).
+  // --- attention in blocks, T×S never stored (Dao 2023, FlashAttention-2, alg. 1 and 2) ----------
+  // Blocks that no query sees cost nothing. f32 and bf16; head dimensions of 1 to 256, odd too.
+  /// out, q [B·T, H, K]; k, v [B·S, G, K]; lse f32 [B, H, T] (natural log-sum-exp of scores).
+  /// score(t, j) = scale · q·k, and with a bias f32 [H, n] + bias[h, min(distance, n − 1)] where
+  /// the distance is not negative: ALiBi (Press 2021) with −slope·distance, T5's buckets (Raffel
+  /// 2020) written out by distance. Bias must be finite; empty: none. A query that sees no key has
+  /// out = 0 and lse = −∞.
   virtual void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                         const Tensor& v, const AttentionShape& shape) = 0;
-  /// d_q, d_k, d_v are overwritten.
+                         const Tensor& v, const AttentionShape& shape, const Tensor& bias) = 0;
+  void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
+                 const Tensor& v, const AttentionShape& shape) {
+    attention(out, lse, q, k, v, shape, Tensor());
+  }
+  /// d_q, d_k, d_v are overwritten; d_bias f32 [H, n] += the sum of the scores' gradients by
+  /// distance (empty: not wanted, and nothing spent on it). out and lse may be those of more keys
+  /// than this call's, merged (see merge_attention).
   virtual void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                                   const Tensor& d_out, const Tensor& q, const Tensor& k,
                                   const Tensor& v, const Tensor& out, const Tensor& lse,
-                                  const AttentionShape& shape) = 0;
+                                  const AttentionShape& shape, const Tensor& bias,
+                                  const Tensor& d_bias) = 0;
+  void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
+                          const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse, const AttentionShape& shape) {
+    attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape, Tensor(), Tensor());
+  }
+  /// out [B·T, H, K] and lse f32 [B, H, T] of some keys become those of these and of part_out's,
+  /// other keys of the same queries: with L = ln(e^lse + e^part_lse), lse ← L and out ←
+  /// e^(lse − L)·out + e^(part_lse − L)·part_out (ring attention: Liu 2023; −∞ counts as no key).
+  ///
+  /// The gradient needs no op of its own. A weight is P = exp(score − L) with the L of all keys,
+  /// and dS = P ⊙ (d_out·vᵀ − Σ d_out ⊙ out) with the out of all keys: attention_backward of each
+  /// part's operands and band, given the merged out and lse, yields what that part adds to d_q,
+  /// d_k, d_v and d_bias. The caller adds up d_q, and d_k and d_v where parts share keys.
+  virtual void merge_attention(const Tensor& out, const Tensor& lse, const Tensor& part_out,
+                               const Tensor& part_lse) = 0;
 
   // --- SwiGLU (Shazeer 2020): out = silu(gate) · up, all [R, F] ----------------------------------
   virtual void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) = 0;

@@ -27,18 +27,27 @@ struct Case {
     d_k = on.allocate(dtype, k.shape());
     d_v = on.allocate(dtype, k.shape());
   }
-  void forward() { backend.attention(out, lse, q, k, v, s); }
-  void backward() { backend.attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, s); }
+  /// A random bias over `distances`, and zeros for its gradient.
+  void add_bias(int64_t distances) {
+    bias = normal(backend, Dtype::f32, {s.heads, distances}, 5);
+    d_bias = filled(backend, Dtype::f32, bias.shape(), 0);
+  }
+  void forward() { backend.attention(out, lse, q, k, v, s, bias); }
+  void backward() {
+    backend.attention_backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, s, bias, d_bias);
+  }
   /// All results, to the bit.
   std::string bits() {
     std::string all;
     for (const Tensor& x : {out, lse, d_q, d_k, d_v}) all += bytes_of(backend, x);
+    if (!d_bias.empty()) all += bytes_of(backend, d_bias);
     return all;
   }
 
   Backend& backend;
   AttentionShape s;
   Tensor q, k, v, d_out, out, lse, d_q, d_k, d_v;
+  Tensor bias, d_bias;  ///< empty: none
 };
 
 }  // namespace ropesweep::backend

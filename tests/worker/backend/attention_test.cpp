@@ -1,79 +1,13 @@
-// Attention, forward and backward, against naive loops in f64; its gradients against differences of
-// the naive loss; its bits against the number of queries that follow, and of threads.
+// Causal attention, forward and backward, against naive loops in f64 (attention_naive.h); its bits
+// against the number of queries that follow, and of threads. Bands: attention_band_test.cpp.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <stdexcept>
 
-#include "tests/worker/backend/attention_case.h"
+#include "tests/worker/backend/attention_naive.h"
 
 namespace ropesweep::backend {
 namespace {
-
-/// Softmax of scaled scores row by row, and its gradient, as the definition has them.
-struct Naive {
-  AttentionShape s;
-  Values q, k, v, d_out;
-  Values out = Values(q.size()), lse = Values(static_cast<size_t>(s.batch * s.heads * s.queries));
-  Values d_q = Values(q.size()), d_k = Values(k.size()), d_v = Values(k.size());
-
-  double dot(const Values& x, size_t i, const Values& y, size_t j) const {
-    double sum = 0;
-    for (size_t c = 0; c < static_cast<size_t>(s.head_dim); ++c) sum += x[i + c] * y[j + c];
-    return sum;
-  }
-
-  void add(Values& to, size_t i, double factor, const Values& x, size_t j) const {
-    for (size_t c = 0; c < static_cast<size_t>(s.head_dim); ++c) to[i + c] += factor * x[j + c];
-  }
-
-  void query(int64_t b, int64_t h, int64_t t) {
-    const int64_t visible = s.keys - s.queries + t + 1, group = s.heads / s.kv_heads;
-    const auto at = static_cast<size_t>(((b * s.queries + t) * s.heads + h) * s.head_dim);
-    const auto key = [&](int64_t j) {
-      return static_cast<size_t>(((b * s.keys + j) * s.kv_heads + h / group) * s.head_dim);
-    };
-    Values p(static_cast<size_t>(visible)), d_p(p.size());
-    for (int64_t j = 0; j < visible; ++j) {
-      p[static_cast<size_t>(j)] = dot(q, at, k, key(j)) * double{s.scale};
-    }
-    const double most = *std::max_element(p.begin(), p.end());
-    double sum = 0;
-    for (double& x : p) sum += x = std::exp(x - most);
-    lse[static_cast<size_t>((b * s.heads + h) * s.queries + t)] = most + std::log(sum);
-    double delta = 0;
-    for (int64_t j = 0; j < visible; ++j) {
-      const auto i = static_cast<size_t>(j);
-      p[i] /= sum;
-      add(out, at, p[i], v, key(j));
-      d_p[i] = dot(d_out, at, v, key(j));
-      delta += p[i] * d_p[i];
-    }
-    for (int64_t j = 0; j < visible; ++j) {
-      const auto i = static_cast<size_t>(j);
-      const double d_score = p[i] * (d_p[i] - delta) * double{s.scale};
-      add(d_v, key(j), p[i], d_out, at);
-      add(d_q, at, d_score, k, key(j));
-      add(d_k, key(j), d_score, q, at);
-    }
-  }
-
-  void run() {
-    for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t h = 0; h < s.heads; ++h) {
-        for (int64_t t = 0; t < s.queries; ++t) query(b, h, t);
-      }
-    }
-  }
-};
-
-/// What the definition gives for a case's operands.
-Naive naive(const Case& run) {
-  Naive twin{run.s, values_of(run.backend, run.q), values_of(run.backend, run.k),
-             values_of(run.backend, run.v), values_of(run.backend, run.d_out)};
-  twin.run();
-  return twin;
-}
 
 class AttentionTest : public OpTest {};
 ROPESWEEP_BOTH_TYPES(AttentionTest);
@@ -82,6 +16,8 @@ const AttentionShape kShapes[] = {
     shape_of(2, 9, 9, 2, 2, 32),     shape_of(1, 150, 150, 9, 3, 64),
     shape_of(1, 130, 200, 3, 1, 96), shape_of(2, 300, 300, 2, 1, 34),
     shape_of(1, 20, 700, 2, 2, 256), shape_of(1, 128, 640, 1, 1, 128),
+    shape_of(1, 40, 50, 2, 1, 20),   shape_of(1, 33, 33, 2, 2, 80),
+    shape_of(1, 17, 40, 3, 1, 5),
 };
 
 TEST_P(AttentionTest, matches_the_definition) {
@@ -157,31 +93,6 @@ TEST_P(AttentionTest, gradients_match_the_definition) {
     expect_close(values(run.d_q), twin.d_q, dtype(), 3, sums, "d_q");
     expect_close(values(run.d_k), twin.d_k, dtype(), 3, sums, "d_k");
     expect_close(values(run.d_v), twin.d_v, dtype(), 3, sums, "d_v");
-  }
-}
-
-TEST(AttentionGradientTest, the_definition_agrees_with_its_own_differences) {
-  const auto backend = make_cpu_backend(1);
-  const Case run(*backend, Dtype::f32, shape_of(1, 5, 7, 2, 1, 4));
-  const Naive twin = naive(run);
-  const auto loss = [&](Naive x) {
-    x.out.assign(x.out.size(), 0.0);
-    x.run();
-    double sum = 0;
-    for (size_t i = 0; i < x.out.size(); ++i) sum += x.out[i] * x.d_out[i];
-    return sum;
-  };
-  constexpr double kStep = 1e-5;
-  const auto difference = [&](Values Naive::*operand, size_t i) {
-    Naive up = twin, down = twin;
-    (up.*operand)[i] += kStep;
-    (down.*operand)[i] -= kStep;
-    return (loss(up) - loss(down)) / (2 * kStep);
-  };
-  for (size_t i = 0; i < 28; ++i) {
-    EXPECT_NEAR(difference(&Naive::k, i), twin.d_k[i], 1e-7) << i;
-    EXPECT_NEAR(difference(&Naive::v, i), twin.d_v[i], 1e-7) << i;
-    EXPECT_NEAR(difference(&Naive::q, i), twin.d_q[i], 1e-7) << i;
   }
 }
 

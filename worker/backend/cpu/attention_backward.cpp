@@ -1,4 +1,4 @@
-// The gradient of causal attention in blocks (Dao 2023, FlashAttention-2, algorithm 2).
+// The gradient of attention in blocks (Dao 2023, FlashAttention-2, algorithm 2).
 //
 // Letters: B batch · T queries · S keys · H query heads · G key-value heads · K head dimension.
 // With Sᵀ = K·Qᵀ, Pᵀ = 2^(Sᵀ·scale − lse), dPᵀ = V·dOᵀ, δ = rowsum(dO ∘ O) and dSᵀ = Pᵀ ∘ (dPᵀ −
@@ -9,110 +9,15 @@
 // are f32.
 #include <numbers>
 
+#include "worker/backend/cpu/attention_bias.h"
 #include "worker/backend/cpu/attention_blocks.h"
+#include "worker/backend/cpu/attention_slopes.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
-#include "worker/backend/cpu/simd.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "worker/backend/cpu/attention_backward.cpp"
-#include <hwy/foreach_target.h>
-// Order matters: after foreach_target.h.
-#include "worker/backend/cpu/simd-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace ropesweep::backend::cpu {
-namespace HWY_NAMESPACE {
-
-/// A tile of keys × queries: scores become weights P, slopes dP become dS. Row i (a key) is seen by
-/// the queries first_seen + i … queries − 1 (from 0 where that is negative); elsewhere both are
-/// zero.
-template <typename T>
-HWY_INLINE void weights_and_slopes_any(void* weights, void* slopes, const float* scores,
-                                       const float* d_weights, const float* lse, const float* delta,
-                                       int64_t keys, int64_t queries, int64_t first_seen,
-                                       float scale) {
-  for (int64_t key = 0; key < keys; ++key) {
-    const int64_t from = std::clamp<int64_t>(first_seen + key, 0, queries);
-    T* p_row = static_cast<T*>(weights) + key * kPiece;
-    T* ds_row = static_cast<T*>(slopes) + key * kPiece;
-    const auto clear = [&](int64_t begin, int64_t end) {
-      for_lanes(static_cast<size_t>(end - begin), [&](auto d, size_t i) {
-        store(hn::Zero(d), d, p_row + begin + i);
-        store(hn::Zero(d), d, ds_row + begin + i);
-      });
-    };
-    clear(0, from);
-    const float* s_row = scores + key * kPiece + from;
-    const float* dp_row = d_weights + key * kPiece + from;
-    for_lanes(static_cast<size_t>(queries - from), [&](auto d, size_t i) {
-      const auto exponent =
-          hn::MulSub(load(d, s_row + i), hn::Set(d, scale), load(d, lse + from + i));
-      const auto p = exp2_of(d, exponent);
-      store(p, d, p_row + from + i);
-      store(hn::Mul(p, hn::Sub(load(d, dp_row + i), load(d, delta + from + i))), d,
-            ds_row + from + i);
-    });
-    clear(queries, kPiece);
-  }
-}
-
-void weights_and_slopes(void* weights, void* slopes, bool f32, const float* scores,
-                        const float* d_weights, const float* lse, const float* delta, int64_t keys,
-                        int64_t queries, int64_t first_seen, float scale) {
-  if (f32) {
-    weights_and_slopes_any<float>(weights, slopes, scores, d_weights, lse, delta, keys, queries,
-                                  first_seen, scale);
-  } else {
-    weights_and_slopes_any<Bf16>(weights, slopes, scores, d_weights, lse, delta, keys, queries,
-                                 first_seen, scale);
-  }
-}
-
-template <typename T>
-HWY_INLINE float dot_any(const void* x, const void* y, int64_t count) {
-  const T* a = static_cast<const T*>(x);
-  const T* b = static_cast<const T*>(y);
-  return sum_lanes(static_cast<size_t>(count),
-                   [&](auto d, size_t i) { return hn::Mul(load(d, a + i), load(d, b + i)); });
-}
-
-float dot_of(const void* x, const void* y, bool f32, int64_t count) {
-  return f32 ? dot_any<float>(x, y, count) : dot_any<Bf16>(x, y, count);
-}
-
-/// out[i] = factor · Σ_p parts[p·stride + i] in the order of p.
-template <typename T>
-HWY_INLINE void sum_parts_any(void* out, const float* parts, int64_t stride, int64_t count,
-                              int64_t width, float factor) {
-  T* to = static_cast<T*>(out);
-  for_lanes(static_cast<size_t>(width), [&](auto d, size_t i) {
-    auto sum = load(d, parts + i);
-    for (int64_t part = 1; part < count; ++part) {
-      sum = hn::Add(sum, load(d, parts + part * stride + static_cast<int64_t>(i)));
-    }
-    store(hn::Mul(sum, hn::Set(d, factor)), d, to + i);
-  });
-}
-
-void sum_parts(void* out, bool f32, const float* parts, int64_t stride, int64_t count,
-               int64_t width, float factor) {
-  f32 ? sum_parts_any<float>(out, parts, stride, count, width, factor)
-      : sum_parts_any<Bf16>(out, parts, stride, count, width, factor);
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace ropesweep::backend::cpu
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace ropesweep::backend::cpu {
 
 namespace {
-
-HWY_EXPORT(weights_and_slopes);
-HWY_EXPORT(dot_of);
-HWY_EXPORT(sum_parts);
 
 /// Shares of a head's keys, so that few heads keep more cores busy. A constant: it sets the order
 /// of sums.
@@ -121,7 +26,9 @@ constexpr int64_t kParts = 2;
 /// The operands of one call, and what was prepared of them for all tasks.
 struct Problem {
   const Tensor &d_out, &q, &k, &v, &out, &lse;
+  const Tensor& bias;
   AttentionShape shape;
+  AttentionBand band;
   Dtype dtype;
   int64_t query_pieces, key_pieces, group;
   size_t by_row_bytes, by_column_bytes;  ///< of a packed [kPiece, K], and [K, kPiece]
@@ -130,6 +37,7 @@ struct Problem {
   std::shared_ptr<void> packed_keys;     ///< by (b, g, piece): K
   Tensor statistics;     ///< f32 [B, H, pieces, 2, kPiece]: lse in units of log 2, δ
   Tensor d_q, d_k, d_v;  ///< f32 [kParts, B·H, T up to whole pieces, K]; [B·H, S, K] twice
+  Tensor d_bias;         ///< f32 [kParts, B·H, n]; empty when not wanted
 
   std::byte* queries(int64_t head, int64_t piece) const {
     return static_cast<std::byte*>(packed_queries.get()) +
@@ -163,8 +71,7 @@ void prepare_queries(const Problem& x, int64_t head, int64_t piece) {
   const float* const natural = x.lse.data<float>() + head * s.queries + first;
   for (int64_t i = 0; i < count; ++i) {
     lse[i] = natural[i] * std::numbers::log2e_v<float>;
-    delta[i] = HWY_DYNAMIC_DISPATCH(dot_of)(d_out.row(first + i), out.row(first + i),
-                                            x.dtype == Dtype::f32, s.head_dim);
+    delta[i] = dot_of(d_out.row(first + i), out.row(first + i), x.dtype == Dtype::f32, s.head_dim);
   }
 }
 
@@ -178,6 +85,7 @@ class KeyPiece {
         first_key_(piece * kPiece),
         key_count_(std::min(kPiece, x.shape.keys - first_key_)),
         kv_head_(head / x.shape.heads * x.shape.kv_heads + head % x.shape.heads / x.group),
+        bias_(bias_of_head(x.bias, head % x.shape.heads)),
         keys_(head_rows(x.k, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
         values_(head_rows(x.v, head / x.shape.heads, x.shape.keys, head % x.shape.heads / x.group)),
         dense_keys_(static_cast<std::byte*>(thread_scratch(
@@ -190,7 +98,12 @@ class KeyPiece {
         d_q_(x.d_q.data<float>() + (part * x.shape.batch * x.shape.heads + head) * x.query_pieces *
                                        kPiece * x.shape.head_dim),
         d_k_(x.d_k.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim),
-        d_v_(x.d_v.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim) {}
+        d_v_(x.d_v.data<float>() + (head * x.shape.keys + first_key_) * x.shape.head_dim) {
+    if (!x.d_bias.empty()) {
+      d_bias_ =
+          x.d_bias.data<float>() + (part * x.shape.batch * x.shape.heads + head) * bias_.count;
+    }
+  }
 
   void run() {
     const int64_t head_dim = x_.shape.head_dim;
@@ -198,9 +111,11 @@ class KeyPiece {
     copy_dense(dense_values(), values_);
     std::fill_n(d_k_, key_count_ * head_dim, 0.0f);
     std::fill_n(d_v_, key_count_ * head_dim, 0.0f);
-    // Query t sees key s when t ≥ s − (S − T).
-    const int64_t seen = std::max<int64_t>(0, first_key_ - (x_.shape.keys - x_.shape.queries));
-    for (int64_t tile = seen / kPiece; tile < x_.query_pieces; ++tile) add_tile(tile);
+    const int64_t keys = std::min(key_count_, x_.band.keys - first_key_);  // that any query sees
+    if (keys <= 0) return;
+    const int64_t from = x_.band.first_query(first_key_);
+    const int64_t to = x_.band.end_query(first_key_ + keys - 1);
+    for (int64_t tile = from / kPiece; from < to && tile < pieces_of(to); ++tile) add_tile(tile);
   }
 
  private:
@@ -219,7 +134,6 @@ class KeyPiece {
 
   void add_tile(int64_t tile) {
     const int64_t head_dim = x_.shape.head_dim, first = tile * kPiece;
-    const int64_t queries = std::min(kPiece, x_.shape.queries - first);
     const std::byte* packed = x_.queries(head_, tile);
     const PackedLayout& by_column = packed_layout(x_.dtype, head_dim, kPiece);
     const PackedLayout& by_row = packed_layout(x_.dtype, kPiece, head_dim);
@@ -231,10 +145,20 @@ class KeyPiece {
     against_columns(dense_values(), packed + x_.by_column_bytes, d_weights_);
 
     const float* lse = x_.statistic(head_, tile);
-    const int64_t first_seen = first_key_ - (x_.shape.keys - x_.shape.queries) - first;
-    HWY_DYNAMIC_DISPATCH(weights_and_slopes)
-    (weights_, slopes_, x_.dtype == Dtype::f32, scores_, d_weights_, lse, lse + kPiece, key_count_,
-     queries, first_seen, x_.shape.scale * std::numbers::log2e_v<float>);
+    const int64_t distance = x_.band.distance(first, first_key_);  // of the first pair
+    const SeenQueries seen{x_.band.nearest - distance, x_.band.farthest - distance,
+                           std::min(kPiece, x_.shape.queries - first), x_.band.keys - first_key_};
+    float unit = x_.shape.scale;
+    if (bias_.count > 0) {
+      add_bias(scores_, key_count_, kPiece, distance, 1, unit, bias_);
+      unit = 1;
+    }
+    if (d_bias_ != nullptr) {
+      add_bias_gradient(d_bias_, bias_.count,
+                        {scores_, d_weights_, lse, lse + kPiece, seen, key_count_, distance});
+    }
+    weights_and_slopes(weights_, slopes_, x_.dtype == Dtype::f32, scores_, d_weights_, lse,
+                       lse + kPiece, key_count_, seen, unit * std::numbers::log2e_v<float>);
 
     const auto add_rows = [&](const std::byte* a, const std::byte* b, float* c) {
       matmul(by_row, {.a = a,
@@ -262,11 +186,13 @@ class KeyPiece {
 
   const Problem& x_;
   int64_t head_, piece_, first_key_, key_count_, kv_head_;
+  HeadBias bias_;
   HeadRows keys_, values_;
   std::byte* dense_keys_;  ///< keys, then values
   float *scores_, *d_weights_;
   std::byte *weights_, *slopes_;
   float *d_q_, *d_k_, *d_v_;
+  float* d_bias_ = nullptr;
 };
 
 void prepare(const Problem& x, int threads) {
@@ -288,6 +214,10 @@ void add_all_tiles(const Problem& x, int threads) {
   parallel_tasks(threads, heads * kParts, [&](int64_t task) {
     const int64_t head = task / kParts, part = task % kParts;
     std::fill_n(x.d_q.data<float>() + (part * heads + head) * head_elements, head_elements, 0.0f);
+    if (!x.d_bias.empty()) {
+      const int64_t n = x.d_bias.dim(2);
+      std::fill_n(x.d_bias.data<float>() + (part * heads + head) * n, n, 0.0f);
+    }
     for (int64_t piece = part; piece < x.key_pieces; piece += kParts) {
       KeyPiece(x, head, piece, part).run();
     }
@@ -304,11 +234,23 @@ void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows,
       const int64_t b = row / rows, i = row % rows;
       for (int64_t head = 0; head < heads; ++head) {
         const int64_t from = ((b * heads + head) * spacing + i) * head_dim;
-        HWY_DYNAMIC_DISPATCH(sum_parts)
-        (to.data<std::byte>() +
-             static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
-         to.dtype() == Dtype::f32, parts.data<float>() + from, stride, count, head_dim, factor);
+        sum_parts(to.data<std::byte>() +
+                      static_cast<size_t>((row * heads + head) * head_dim) * size_of(to.dtype()),
+                  to.dtype() == Dtype::f32, parts.data<float>() + from, stride, count, head_dim,
+                  factor);
       }
+    }
+  });
+}
+
+/// to f32 [H, n] += the tasks' sums, in the order of parts and sequences.
+void collect_bias(const Tensor& to, const Tensor& parts, int64_t batch, int threads) {
+  const int64_t heads = to.dim(0), n = to.dim(1);
+  parallel_tasks(threads, heads, [&](int64_t head) {
+    float* const sums = to.data<float>() + head * n;
+    for (int64_t part = 0; part < kParts * batch; ++part) {
+      const float* const from = parts.data<float>() + (part * heads + head) * n;
+      for (int64_t i = 0; i < n; ++i) sums[i] += from[i];
     }
   });
 }
@@ -318,14 +260,15 @@ void collect(const Tensor& to, const Tensor& parts, int64_t batch, int64_t rows,
 void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                                     const Tensor& d_out, const Tensor& q, const Tensor& k,
                                     const Tensor& v, const Tensor& out, const Tensor& lse,
-                                    const AttentionShape& shape) {
+                                    const AttentionShape& shape, const Tensor& bias,
+                                    const Tensor& d_bias) {
   const Dtype dtype = q.dtype();
   if (dtype == Dtype::bf16 && !has_bf16_product()) {
     const auto wide = [&](const Tensor& x) { return converted(x, Dtype::f32); };
     const Tensor wide_q = allocate(Dtype::f32, q.shape()), wide_k = allocate(Dtype::f32, k.shape());
     const Tensor wide_v = allocate(Dtype::f32, v.shape());
     attention_backward(wide_q, wide_k, wide_v, wide(d_out), wide(q), wide(k), wide(v), wide(out),
-                       lse, shape);
+                       lse, shape, bias, d_bias);
     copy(d_q, wide_q);
     copy(d_k, wide_k);
     copy(d_v, wide_v);
@@ -337,25 +280,29 @@ void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const 
   const size_t by_column = packed_layout(dtype, head_dim, kPiece).bytes();
   const auto queries = static_cast<size_t>(heads * query_pieces);
   const auto keys = static_cast<size_t>(shape.batch * shape.kv_heads * key_pieces);
-  const Problem problem{d_out,
-                        q,
-                        k,
-                        v,
-                        out,
-                        lse,
-                        shape,
-                        dtype,
-                        query_pieces,
-                        key_pieces,
-                        shape.heads / shape.kv_heads,
-                        by_row,
-                        by_column,
-                        pool_->allocate(queries * 2 * (by_row + by_column)),
-                        pool_->allocate(keys * by_row),
-                        allocate(Dtype::f32, {heads, query_pieces, 2, kPiece}),
-                        allocate(Dtype::f32, {kParts, heads, query_pieces * kPiece, head_dim}),
-                        allocate(Dtype::f32, {heads, shape.keys, head_dim}),
-                        allocate(Dtype::f32, {heads, shape.keys, head_dim})};
+  const Problem problem{
+      d_out,
+      q,
+      k,
+      v,
+      out,
+      lse,
+      bias,
+      shape,
+      band_of(shape),
+      dtype,
+      query_pieces,
+      key_pieces,
+      shape.heads / shape.kv_heads,
+      by_row,
+      by_column,
+      pool_->allocate(queries * 2 * (by_row + by_column)),
+      pool_->allocate(keys * by_row),
+      allocate(Dtype::f32, {heads, query_pieces, 2, kPiece}),
+      allocate(Dtype::f32, {kParts, heads, query_pieces * kPiece, head_dim}),
+      allocate(Dtype::f32, {heads, shape.keys, head_dim}),
+      allocate(Dtype::f32, {heads, shape.keys, head_dim}),
+      d_bias.empty() ? Tensor() : allocate(Dtype::f32, {kParts, heads, d_bias.dim(1)})};
   prepare(problem, threads_);
   add_all_tiles(problem, threads_);
   const int64_t key_elements = shape.keys * head_dim;
@@ -367,7 +314,7 @@ void CpuBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const 
           shape.scale, threads_);
   collect(d_v, problem.d_v, shape.batch, shape.keys, keys_of_group, group, key_elements, 1.0f,
           threads_);
+  if (!d_bias.empty()) collect_bias(d_bias, problem.d_bias, shape.batch, threads_);
 }
 
 }  // namespace ropesweep::backend::cpu
-#endif  // HWY_ONCE

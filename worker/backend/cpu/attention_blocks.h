@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "worker/backend/attention_band.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/matmul.h"
 
@@ -21,6 +22,23 @@ constexpr int64_t kPiece = 128;
 constexpr int64_t kQueryTile = 128;
 
 inline int64_t pieces_of(int64_t rows) { return (rows + kPiece - 1) / kPiece; }
+
+/// What the rows of a tile of queries × keys see: row i the keys first + i … end + i − 1 of the
+/// tile, but none outside 0 … keys − 1.
+struct SeenKeys {
+  int64_t first, end, keys;
+};
+
+/// What sees the rows of a tile of keys × queries: row i the queries first + i … end + i − 1 of the
+/// tile, but none outside 0 … queries − 1, and none the rows from `keys` on.
+struct SeenQueries {
+  int64_t first, end, queries, keys;
+
+  int64_t from(int64_t row) const { return std::clamp<int64_t>(first + row, 0, queries); }
+  int64_t to(int64_t row) const {
+    return row < keys ? std::clamp(end + row, from(row), queries) : from(row);
+  }
+};
 
 /// Rows of one head within [rows, heads, K]: row i begins at data + i·stride elements.
 struct HeadRows {
@@ -66,6 +84,6 @@ inline void pack_piece(void* packed, const HeadRows& x, int64_t piece, int64_t h
 /// bits are its own, whatever T is, but differ from those of the blocked form.
 void attention_of_few_queries(const Tensor& out, const Tensor& lse, const Tensor& q,
                               const Tensor& k, const Tensor& v, const AttentionShape& shape,
-                              int threads, MemoryPool& pool);
+                              const Tensor& bias, int threads, MemoryPool& pool);
 
 }  // namespace ropesweep::backend::cpu

@@ -9,6 +9,7 @@
 #include <limits>
 #include <numbers>
 
+#include "worker/backend/cpu/attention_bias.h"
 #include "worker/backend/cpu/attention_blocks.h"
 #include "worker/backend/cpu/parallel.h"
 #include "worker/backend/cpu/simd.h"
@@ -75,18 +76,25 @@ HWY_INLINE void weigh_values(float* o, const float* weights, const T* values, in
   });
 }
 
-/// One query against `count` keys. Writes o[K]; returns m (unscaled) and l in `statistics`.
+/// One query against `count` keys. Writes o[K]; returns m and l in `statistics`, m in units of
+/// scores, which are unscaled without a bias (one number a key), and natural with it.
 template <typename T>
 HWY_INLINE void attend_any(float* o, float* statistics, float* scores, const float* q,
                            const void* keys, const void* values, int64_t stride, int64_t count,
-                           int64_t head_dim, float scale) {
+                           int64_t head_dim, float scale, const float* bias) {
   const auto width = static_cast<size_t>(head_dim), n = static_cast<size_t>(count);
   score_keys(scores, q, static_cast<const T*>(keys), stride, count, width);
+  if (bias != nullptr) {
+    for (size_t i = 0; i < n; ++i) scores[i] = scores[i] * scale + bias[i];
+    scale = 1;
+  }
+  const float exponent_scale = scale * std::numbers::log2e_v<float>;
   float most = scores[0];
   for (size_t i = 1; i < n; ++i) most = scores[i] > most ? scores[i] : most;
   statistics[0] = most;
   statistics[1] = sum_lanes(n, [&](auto d, size_t i) {
-    const auto offset = hn::Mul(hn::Sub(load(d, scores + i), hn::Set(d, most)), hn::Set(d, scale));
+    const auto offset =
+        hn::Mul(hn::Sub(load(d, scores + i), hn::Set(d, most)), hn::Set(d, exponent_scale));
     const auto p = exp2_of(d, offset);
     store(p, d, scores + i);
     return p;
@@ -95,11 +103,12 @@ HWY_INLINE void attend_any(float* o, float* statistics, float* scores, const flo
 }
 
 void attend(float* o, float* statistics, float* scores, const float* q, bool f32, const void* keys,
-            const void* values, int64_t stride, int64_t count, int64_t head_dim, float scale) {
+            const void* values, int64_t stride, int64_t count, int64_t head_dim, float scale,
+            const float* bias) {
   if (f32) {
-    attend_any<float>(o, statistics, scores, q, keys, values, stride, count, head_dim, scale);
+    attend_any<float>(o, statistics, scores, q, keys, values, stride, count, head_dim, scale, bias);
   } else {
-    attend_any<Bf16>(o, statistics, scores, q, keys, values, stride, count, head_dim, scale);
+    attend_any<Bf16>(o, statistics, scores, q, keys, values, stride, count, head_dim, scale, bias);
   }
 }
 
@@ -130,71 +139,96 @@ void set_element(const Tensor& x, int64_t i, float value) {
   }
 }
 
+/// The chunks first … end − 1, a range that a query or several see.
+struct Chunks {
+  int64_t first, end;
+
+  static Chunks seen_by(const AttentionBand& band, int64_t first_query, int64_t last_query) {
+    const int64_t first = band.first_key(first_query) / kChunk, end = band.end_key(last_query);
+    return {first, std::max(first, (end + kChunk - 1) / kChunk)};
+  }
+  int64_t count() const { return end - first; }
+};
+
 /// Chunks' results: for (b, h, t) and chunk, o[K], then m and l.
 struct Partials {
   float* data;
-  int64_t chunks, head_dim;
+  Chunks chunks;
+  int64_t head_dim;
 
   float* at(int64_t query, int64_t chunk) const {
-    return data + (query * chunks + chunk) * (head_dim + 2);
+    return data + (query * chunks.count() + chunk - chunks.first) * (head_dim + 2);
   }
 };
 
 /// One query of one head (`query` = (b·H + h)·T + t): the merge of its chunks, and its outputs.
+/// `unit`: of m.
 void merge(const Tensor& out, const Tensor& lse, const Partials& partials,
-           const AttentionShape& shape, int64_t query) {
+           const AttentionShape& shape, const AttentionBand& band, int64_t query, float unit) {
   const int64_t t = query % shape.queries, head = query / shape.queries % shape.heads;
-  const int64_t batch = query / shape.queries / shape.heads;
-  const int64_t visible = shape.keys - shape.queries + t + 1;
-  const int64_t chunks = (visible + kChunk - 1) / kChunk, head_dim = shape.head_dim;
+  const int64_t batch = query / shape.queries / shape.heads, head_dim = shape.head_dim;
+  const auto [first, end] = Chunks::seen_by(band, t, t);
+  const int64_t chunks = band.first_key(t) < band.end_key(t) ? end - first : 0;
   float most = -std::numeric_limits<float>::infinity();
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+  for (int64_t chunk = first; chunk < first + chunks; ++chunk) {
     const float m = partials.at(query, chunk)[head_dim];
     most = m > most || std::isnan(m) ? m : most;
   }
   float sum = 0;
   float o[256] = {};
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+  for (int64_t chunk = first; chunk < first + chunks; ++chunk) {
     const float* part = partials.at(query, chunk);
-    const float factor = std::exp((part[head_dim] - most) * shape.scale);
+    const float factor = std::exp((part[head_dim] - most) * unit);
     sum += factor * part[head_dim + 1];
     for (int64_t i = 0; i < head_dim; ++i) o[i] += factor * part[i];
   }
   const int64_t to = ((batch * shape.queries + t) * shape.heads + head) * head_dim;
-  for (int64_t i = 0; i < head_dim; ++i) set_element(out, to + i, o[i] / sum);
-  lse.data<float>()[query] = most * shape.scale + std::log(sum);
+  for (int64_t i = 0; i < head_dim; ++i) set_element(out, to + i, chunks > 0 ? o[i] / sum : 0.0f);
+  lse.data<float>()[query] = most * unit + std::log(sum);  // −∞ where no key is seen
 }
 
 }  // namespace
 
 void attention_of_few_queries(const Tensor& out, const Tensor& lse, const Tensor& q,
                               const Tensor& k, const Tensor& v, const AttentionShape& shape,
-                              int threads, MemoryPool& pool) {
-  const int64_t chunks = (shape.keys + kChunk - 1) / kChunk, head_dim = shape.head_dim;
-  const int64_t group = shape.heads / shape.kv_heads;
+                              const Tensor& bias, int threads, MemoryPool& pool) {
+  const AttentionBand band = band_of(shape);
+  const Chunks chunks = Chunks::seen_by(band, 0, shape.queries - 1);
+  const int64_t head_dim = shape.head_dim, group = shape.heads / shape.kv_heads;
   const int64_t queries = shape.batch * shape.heads * shape.queries;
-  const auto storage = pool.allocate(static_cast<size_t>(queries * chunks * (head_dim + 2)) * 4);
+  const auto storage =
+      pool.allocate(static_cast<size_t>(queries * chunks.count() * (head_dim + 2)) * 4);
   const Partials partials{static_cast<float*>(storage.get()), chunks, head_dim};
-  parallel_tasks(threads, shape.batch * shape.kv_heads * chunks, [&](int64_t task) {
-    const int64_t chunk = task % chunks, kv_head = task / chunks % shape.kv_heads;
-    const int64_t batch = task / chunks / shape.kv_heads, first = chunk * kChunk;
+  parallel_tasks(threads, shape.batch * shape.kv_heads * chunks.count(), [&](int64_t task) {
+    const int64_t chunk = chunks.first + task % chunks.count();
+    const int64_t kv_head = task / chunks.count() % shape.kv_heads;
+    const int64_t batch = task / chunks.count() / shape.kv_heads;
     const HeadRows keys = head_rows(k, batch, shape.keys, kv_head);
     const HeadRows values = head_rows(v, batch, shape.keys, kv_head);
     auto* scores = static_cast<float*>(thread_scratch(Slot::scores, kChunk * sizeof(float)));
-    float wide[256];
+    float wide[256], key_bias[kChunk];
     for (int64_t member = 0; member < group * shape.queries; ++member) {
       const int64_t head = kv_head * group + member / shape.queries, t = member % shape.queries;
-      const int64_t count = std::min(kChunk, shape.keys - shape.queries + t + 1 - first);
+      const int64_t first = std::max(chunk * kChunk, band.first_key(t));
+      const int64_t count = std::min((chunk + 1) * kChunk, band.end_key(t)) - first;
       if (count < 1) continue;
       const int64_t row = ((batch * shape.queries + t) * shape.heads + head) * head_dim;
       for (int64_t i = 0; i < head_dim; ++i) wide[i] = element(q, row + i);
+      const HeadBias of_head = bias_of_head(bias, head);
+      for (int64_t i = 0; i < count && of_head.count > 0; ++i) {
+        const int64_t distance = band.distance(t, first + i);
+        key_bias[i] = distance < 0 ? 0 : of_head.data[std::min(distance, of_head.count - 1)];
+      }
       float* to = partials.at((batch * shape.heads + head) * shape.queries + t, chunk);
       HWY_DYNAMIC_DISPATCH(attend)
       (to, to + head_dim, scores, wide, k.dtype() == Dtype::f32, keys.row(first), values.row(first),
-       keys.stride, count, head_dim, shape.scale * std::numbers::log2e_v<float>);
+       keys.stride, count, head_dim, shape.scale, of_head.count > 0 ? key_bias : nullptr);
     }
   });
-  for (int64_t query = 0; query < queries; ++query) merge(out, lse, partials, shape, query);
+  const float unit = bias.empty() ? shape.scale : 1.0f;
+  for (int64_t query = 0; query < queries; ++query) {
+    merge(out, lse, partials, shape, band, query, unit);
+  }
 }
 
 }  // namespace ropesweep::backend::cpu

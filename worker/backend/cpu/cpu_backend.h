@@ -47,11 +47,13 @@ class CpuBackend final : public Backend {
                      int64_t first_row, int64_t tokens) override;
 
   void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                 const Tensor& v, const AttentionShape& shape) override;
+                 const Tensor& v, const AttentionShape& shape, const Tensor& bias) override;
   void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                           const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Tensor& out, const Tensor& lse,
-                          const AttentionShape& shape) override;
+                          const Tensor& out, const Tensor& lse, const AttentionShape& shape,
+                          const Tensor& bias, const Tensor& d_bias) override;
+  void merge_attention(const Tensor& out, const Tensor& lse, const Tensor& part_out,
+                       const Tensor& part_lse) override;
 
   void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override;
   void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,

@@ -1,9 +1,9 @@
-// The gradient of causal attention (Dao 2023, FlashAttention-2, algorithm 2), scores computed again
+// The gradient of attention (Dao 2023, FlashAttention-2, algorithm 2), scores computed again
 // from q, k and the saved log-sum-exp. Two kernels, so that nothing is added by atomics: one walks
 // over the keys for a tile of queries (d_q), the other over the queries for a tile of keys (d_k,
 // d_v), all query heads of a key-value head in order.
 //
-//   P = exp(scale · q·k − lse),  δ = Σ d_out ⊙ out,  dS = P ⊙ (d_out·vᵀ − δ) · scale
+//   P = exp(scale · q·k + bias − lse),  δ = Σ d_out ⊙ out,  dS = P ⊙ (d_out·vᵀ − δ) · scale
 //   d_v = Pᵀ d_out,  d_k = dSᵀ q,  d_q = dS k
 //
 // Letters: as in attention_tiles.h · B batch
@@ -54,17 +54,23 @@ size_t shared_bytes(int64_t head_dim) {
   return (4 * tile_floats(head_dim) + 2 * kTile * kScoreStride) * sizeof(float);
 }
 
-/// Weights and slopes of query row `row` and the thread's keys of the tiles.
+/// Weights and slopes of query row `row` and the thread's keys of the tiles. `distance`: of that
+/// query from the tile's first key.
 struct Slopes {
   float weights[kRowKeys], slopes[kRowKeys];
   __device__ __forceinline__ Slopes(const Tiles& tiles, int row, int c, float lse, float delta,
-                                    const AttentionSizes& s) {
+                                    const AttentionSizes& s, int64_t head, int64_t distance) {
     const int stride = tile_stride(s.head_dim);
     dot_rows(weights, tiles.q + row * stride, tiles.k, s.head_dim, c);
     dot_rows(slopes, tiles.d_out + row * stride, tiles.v, s.head_dim, c);
     ROPESWEEP_UNROLL
     for (int i = 0; i < kRowKeys; ++i) {
-      weights[i] = expf(s.scale * weights[i] - lse);
+      if (s.bias != nullptr) {
+        const float bias = s.bias_at(head, distance - c - kRowThreads * i);
+        weights[i] = expf(s.scale * weights[i] + bias - lse);
+      } else {
+        weights[i] = expf(s.scale * weights[i] - lse);
+      }
       slopes[i] = weights[i] * (slopes[i] - delta) * s.scale;
     }
   }
@@ -76,8 +82,8 @@ __global__ void __launch_bounds__(kTileThreads)
     d_query_kernel(T* d_q, const T* d_out, const T* q, const T* k, const T* v, const float* lse,
                    const float* delta, AttentionSizes s) {
   const Tiles tiles(s.head_dim);
-  const auto [row, c, first, t, head, batch, q_row, kv_row, q_at, kv_at, past, visible] =
-      QueryTile(s);
+  const auto [row, c, first, t, head, batch, q_row, kv_row, q_at, kv_at, begin, end] = QueryTile(s);
+  const int64_t first_key = s.band.first_key(t), end_key = s.band.end_key(t);  // of this row
   const int64_t statistics = (batch * s.heads + head) * s.queries + t;
   const float row_lse = t < s.queries ? lse[statistics] : 0.0f;
   const float row_delta = t < s.queries ? delta[statistics] : 0.0f;
@@ -85,16 +91,17 @@ __global__ void __launch_bounds__(kTileThreads)
   load_tile(tiles.q, q + q_at, first, s.queries, q_row, s.head_dim);
   load_tile(tiles.d_out, d_out + q_at, first, s.queries, q_row, s.head_dim);
   float sums[kColumns] = {};
-  for (int64_t key = 0; key < visible; key += kTile) {
+  for (int64_t key = begin; key < end; key += kTile) {
     __syncthreads();
     load_tile(tiles.k, k + kv_at, key, s.keys, kv_row, s.head_dim);
     load_tile(tiles.v, v + kv_at, key, s.keys, kv_row, s.head_dim);
     __syncthreads();
-    const Slopes found(tiles, row, c, row_lse, row_delta, s);
+    const Slopes found(tiles, row, c, row_lse, row_delta, s, head, s.band.distance(t, key));
+    const bool whole = sees_tile(s, first, key);
     ROPESWEEP_UNROLL
     for (int i = 0; i < kRowKeys; ++i) {
       const int j = c + kRowThreads * i;
-      const bool seen = t < s.queries && key + j <= past + t;
+      const bool seen = whole || (t < s.queries && key + j >= first_key && key + j < end_key);
       tiles.slopes[row * kScoreStride + j] = seen ? found.slopes[i] : 0.0f;
     }
     __syncwarp();  // a row's threads are of one warp
@@ -115,16 +122,17 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t kv_head = blockIdx.y, batch = blockIdx.z, group = s.heads / s.kv_heads;
   const int64_t q_row = s.heads * s.head_dim, kv_row = s.kv_heads * s.head_dim;
   const int64_t kv_at = batch * s.keys * kv_row + kv_head * s.head_dim;
-  const int64_t past = s.keys - s.queries;
-  // The first query that sees the tile's first key.
-  const int64_t from = first > past ? (first - past) / kTile * kTile : 0;
+  // The queries that see any key of the tile.
+  const int64_t keys = first + kTile < s.band.keys ? first + kTile : s.band.keys;
+  const int64_t from = s.band.first_query(first) / kTile * kTile;
+  const int64_t to = first < keys ? s.band.end_query(keys - 1) : 0;
 
   load_tile(tiles.k, k + kv_at, first, s.keys, kv_row, s.head_dim);
   load_tile(tiles.v, v + kv_at, first, s.keys, kv_row, s.head_dim);
   float d_key[kColumns] = {}, d_value[kColumns] = {};
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     const int64_t q_at = batch * s.queries * q_row + head * s.head_dim;
-    for (int64_t query = from; query < s.queries; query += kTile) {
+    for (int64_t query = from; query < to; query += kTile) {
       __syncthreads();
       load_tile(tiles.q, q + q_at, query, s.queries, q_row, s.head_dim);
       load_tile(tiles.d_out, d_out + q_at, query, s.queries, q_row, s.head_dim);
@@ -134,11 +142,13 @@ __global__ void __launch_bounds__(kTileThreads)
       const int64_t statistics = (batch * s.heads + head) * s.queries + t;
       const float row_lse = t < s.queries ? lse[statistics] : 0.0f;
       const float row_delta = t < s.queries ? delta[statistics] : 0.0f;
-      const Slopes found(tiles, row, c, row_lse, row_delta, s);
+      const int64_t first_key = s.band.first_key(t), end_key = s.band.end_key(t);
+      const bool whole = sees_tile(s, query, first);
+      const Slopes found(tiles, row, c, row_lse, row_delta, s, head, s.band.distance(t, first));
       ROPESWEEP_UNROLL
       for (int i = 0; i < kRowKeys; ++i) {
         const int j = c + kRowThreads * i;
-        const bool seen = t < s.queries && first + j <= past + t && first + j < s.keys;
+        const bool seen = whole || (t < s.queries && first + j >= first_key && first + j < end_key);
         tiles.weights[row * kScoreStride + j] = seen ? found.weights[i] : 0.0f;
         tiles.slopes[row * kScoreStride + j] = seen ? found.slopes[i] : 0.0f;
       }
@@ -157,13 +167,14 @@ __global__ void __launch_bounds__(kTileThreads)
 void CudaBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                                      const Tensor& d_out, const Tensor& q, const Tensor& k,
                                      const Tensor& v, const Tensor& out, const Tensor& lse,
-                                     const AttentionShape& shape) {
-  if (fused_attention_ &&
+                                     const AttentionShape& shape, const Tensor& bias,
+                                     const Tensor& d_bias) {
+  if (fused_attention_ && bias.empty() &&
       fused_attention_->backward(d_q, d_k, d_v, d_out, q, k, v, out, lse, shape)) {
     return;
   }
   const Tensor delta = allocate(Dtype::f32, lse.shape());
-  const AttentionSizes sizes = sizes_of(shape);
+  const AttentionSizes sizes = sizes_of(shape, bias);
   const int64_t rows = shape.batch * shape.queries;
   const auto tiles = [](int64_t count) { return static_cast<unsigned>(ceil_div(count, kTile)); };
   const auto batch = static_cast<unsigned>(shape.batch);
@@ -183,6 +194,7 @@ void CudaBackend::attention_backward(const Tensor& d_q, const Tensor& d_k, const
              lse.data<float>(), delta.data<float>(), sizes);
     });
   });
+  if (!d_bias.empty()) add_bias_gradient(d_bias, d_out, q, k, v, lse, delta, shape, bias);
 }
 
 }  // namespace ropesweep::backend::cuda

@@ -8,10 +8,10 @@
 // by fetch_cudnn_frontend.sh to 1.17, the last series that needs neither NVRTC nor the driver's
 // library at link time.
 //
-// Which calls go to cuDNN: bf16, head dimensions that are multiples of 8, more than 8
-// queries, and what cuDNN itself says it supports. A plan belongs to one shape, S included; a
-// decoder's S grows with each token, so its calls stay with our own kernels and no plan is ever
-// built for them. Prompts and training have few shapes.
+// Which calls go to cuDNN: causal ones without a bias, bf16, head dimensions that are multiples of
+// 8, more than 8 queries, and what cuDNN itself says it supports. A plan belongs to one shape, S
+// included; a decoder's S grows with each token, so its calls stay with our own kernels and no plan
+// is ever built for them. Prompts and training have few shapes.
 //
 // Determinism: the engine is the one that cuDNN recommends for a sequence of kManyTokens, where it
 // also runs the shape at hand, so that a query's sums don't depend on how many others there are.
@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "worker/backend/attention_band.h"
 #include "worker/backend/cuda/runtime.h"
 
 namespace ropesweep::backend::cuda {
@@ -246,7 +247,7 @@ struct CudnnAttention::State {
   /// The plan of a shape, null where there is none.
   const Plan* plan(const AttentionShape& s, bool backward) {
     // A backward pass of few queries is not worth a plan.
-    if (s.queries <= kFewRows || s.head_dim % 8 != 0) return nullptr;
+    if (!is_causal(s) || s.queries <= kFewRows || s.head_dim % 8 != 0) return nullptr;
     const PlanKey key = PlanShape{s, s.batch, s.kv_heads, backward}.key();
     const auto known = plans.find(key);
     if (known != plans.end()) return known->second ? &*known->second : nullptr;

@@ -21,8 +21,9 @@ class CudnnAttention {
   CudnnAttention(cudaStream_t stream, std::shared_ptr<MemoryPool> pool);
   ~CudnnAttention();
 
-  /// Backend::attention; false, and nothing done, where cuDNN can't. The answer is the same for
-  /// the same shape and type, whatever was asked before. Errors: DeviceError, std::bad_alloc.
+  /// Backend::attention without a bias; false, and nothing done, where cuDNN can't. The answer is
+  /// the same for the same shape and type, whatever was asked before. Errors: DeviceError,
+  /// std::bad_alloc.
   bool forward(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
                const Tensor& v, const AttentionShape& shape);
   /// Backend::attention_backward, likewise.

@@ -53,15 +53,19 @@ __device__ __forceinline__ void load_part(float (&part)[Layout::kElements], cons
 }
 
 /// What a split leaves: sums of weighted values [rows, splits, K], and per row and split the
-/// greatest score and the sum of weights; rows are [B, T, H].
+/// greatest score and the sum of weights; rows are [B, T, H]. Of all splits of the keys those from
+/// `first` on are there, which any of the queries sees.
 struct Parts {
   float *sums, *most, *weights;
-  int64_t splits;
+  int64_t first, splits;
 };
 
-/// Sizes as they are now.
+/// Sizes as they are now. Before anything that reads the keys' number or the band.
 __device__ __forceinline__ void settle(AttentionSizes& s) {
-  if (s.past != nullptr) s.keys = *s.past + s.queries;
+  if (s.past == nullptr) return;
+  s.keys = *s.past + s.queries;
+  s.band.position = *s.past;
+  s.band.keys = std::min(s.band.keys, s.keys);
 }
 
 /// Grid: splits · G times chunks of kHeads query heads · B·T.
@@ -77,9 +81,12 @@ __global__ void __launch_bounds__(kThreads)
   const int first_head = static_cast<int>(blockIdx.y % chunks) * kHeads;  // of the group
   const int heads = group - first_head < kHeads ? group - first_head : kHeads;
   const int64_t t = blockIdx.z % s.queries, batch = blockIdx.z / s.queries;
-  const int64_t first = int64_t{blockIdx.x} * kSplit, visible = s.keys - s.queries + t + 1;
-  if (first >= visible) return;
-  const int count = static_cast<int>(visible - first < kSplit ? visible - first : kSplit);
+  // The split's keys that this query sees.
+  const int64_t split = (parts.first + blockIdx.x) * kSplit;
+  const int64_t first = std::max(split, s.band.first_key(t));
+  const int64_t end = std::min(split + kSplit, s.band.end_key(t));
+  if (first >= end) return;
+  const int count = static_cast<int>(end - first);
   const int64_t row = blockIdx.z * s.heads + kv_head * group + first_head;
   const int64_t kv_row = s.kv_heads * s.head_dim;
   const int64_t kv_at = (batch * s.keys + first) * kv_row + kv_head * s.head_dim;
@@ -109,7 +116,12 @@ __global__ void __launch_bounds__(kThreads)
         for (int offset = Layout::kLanes / 2; offset > 0; offset /= 2) {
           score += __shfl_xor_sync(kAllLanes, score, offset);
         }
-        if (lane == 0 && j < count) weights[h][j] = s.scale * score;
+        if (lane != 0 || j >= count) continue;
+        weights[h][j] = s.scale * score;
+        if (s.bias != nullptr && h < heads) {
+          weights[h][j] +=
+              s.bias_at(kv_head * group + first_head + h, s.band.distance(t, first + j));
+        }
       }
     }
   }
@@ -180,18 +192,21 @@ __global__ void __launch_bounds__(kCombineThreads)
   settle(s);
   const int64_t row = blockIdx.x, head = row % s.heads;
   const int64_t t = row / s.heads % s.queries, batch = row / s.heads / s.queries;
-  const int64_t splits = (s.keys - s.queries + t + kSplit) / kSplit;  // with a key that t sees
+  // The splits with a key that t sees.
+  const int64_t first_key = s.band.first_key(t), end_key = s.band.end_key(t);
+  const int64_t first = first_key / kSplit - parts.first;
+  const int64_t end = first_key < end_key ? (end_key + kSplit - 1) / kSplit - parts.first : first;
   const float* const most = parts.most + row * parts.splits;
   const float* const weights = parts.weights + row * parts.splits;
-  float greatest = most[0], total = 0;
-  for (int64_t i = 1; i < splits; ++i) greatest = most[i] > greatest ? most[i] : greatest;
-  for (int64_t i = 0; i < splits; ++i) total += weights[i] * expf(most[i] - greatest);
+  float greatest = first < end ? most[first] : -INFINITY, total = 0;
+  for (int64_t i = first + 1; i < end; ++i) greatest = most[i] > greatest ? most[i] : greatest;
+  for (int64_t i = first; i < end; ++i) total += weights[i] * expf(most[i] - greatest);
   for (int column = static_cast<int>(threadIdx.x); column < s.head_dim; column += kCombineThreads) {
     float sum = 0;
-    for (int64_t i = 0; i < splits; ++i) {
+    for (int64_t i = first; i < end; ++i) {
       sum += parts.sums[(row * parts.splits + i) * s.head_dim + column] * expf(most[i] - greatest);
     }
-    from_float(sum / total, out[row * s.head_dim + column]);
+    from_float(first < end ? sum / total : 0.0f, out[row * s.head_dim + column]);
   }
   if (threadIdx.x == 0) lse[(batch * s.heads + head) * s.queries + t] = greatest + logf(total);
 }
@@ -199,13 +214,20 @@ __global__ void __launch_bounds__(kCombineThreads)
 }  // namespace
 
 void CudaBackend::attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q,
-                                   const Tensor& k, const Tensor& v, const AttentionShape& shape) {
+                                   const Tensor& k, const Tensor& v, const AttentionShape& shape,
+                                   const Tensor& bias) {
   const int64_t rows = shape.batch * shape.queries * shape.heads;
-  const int64_t splits = ceil_div(shape.keys, kSplit), group = shape.heads / shape.kv_heads;
+  const int64_t group = shape.heads / shape.kv_heads;
+  const AttentionSizes sizes = sizes_of(shape, bias);
+  // A recording has room for any past.
+  const bool recorded = !shape.past.empty();
+  const int64_t first = recorded ? 0 : sizes.band.first_key(0) / kSplit;
+  const int64_t end = recorded ? sizes.band.keys : sizes.band.end_key(shape.queries - 1);
+  const int64_t splits = std::max<int64_t>(ceil_div(end, kSplit) - first, 0);
   const Tensor sums = allocate(Dtype::f32, {rows, splits, shape.head_dim});
   const Tensor most = allocate(Dtype::f32, {rows, splits});
   const Tensor weights = allocate(Dtype::f32, {rows, splits});
-  const Parts parts{sums.data<float>(), most.data<float>(), weights.data<float>(), splits};
+  const Parts parts{sums.data<float>(), most.data<float>(), weights.data<float>(), first, splits};
   const bool vectors = takes_vectors(shape.head_dim, {q.raw(), k.raw(), v.raw()});
   with_type(q.dtype(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
@@ -215,13 +237,13 @@ void CudaBackend::attention_of_few(const Tensor& out, const Tensor& lse, const T
                         static_cast<unsigned>(shape.kv_heads * ceil_div(group, heads)),
                         static_cast<unsigned>(shape.batch * shape.queries));
         launch({stream_, grid, kThreads}, split_kernel<T, decltype(layout), heads>, parts,
-               q.data<T>(), k.data<T>(), v.data<T>(), sizes_of(shape));
+               q.data<T>(), k.data<T>(), v.data<T>(), sizes);
       };
       group == 1 ? split(std::integral_constant<int, 1>())
                  : split(std::integral_constant<int, 4>());
     });
     launch({stream_, dim3(static_cast<unsigned>(rows)), kCombineThreads}, combine_kernel<T>,
-           out.data<T>(), lse.data<float>(), parts, sizes_of(shape));
+           out.data<T>(), lse.data<float>(), parts, sizes);
   });
 }
 

@@ -4,6 +4,7 @@
 // Letters: T queries of a sequence · S keys · H heads · G key-value heads · K head dimension
 #pragma once
 
+#include "worker/backend/attention_band.h"
 #include "worker/backend/cuda/launch.h"
 #include "worker/backend/ops.h"
 
@@ -18,16 +19,28 @@ struct AttentionSizes {
   int64_t queries, keys, heads, kv_heads;
   int head_dim;
   float scale;
+  AttentionBand band;  ///< where there is a past, its keys are the room
+  const float* bias;   ///< f32 [H, distances]; null: none
+  int64_t distances;
   const int32_t* past;  ///< of AttentionShape; null where `keys` holds
+
+  /// Of a pair, where there is a bias.
+  __device__ __forceinline__ float bias_at(int64_t head, int64_t distance) const {
+    if (distance < 0) return 0.0f;
+    return bias[head * distances + (distance < distances ? distance : distances - 1)];
+  }
 };
 
-inline AttentionSizes sizes_of(const AttentionShape& s) {
+inline AttentionSizes sizes_of(const AttentionShape& s, const Tensor& bias) {
   return {s.queries,
           s.keys,
           s.heads,
           s.kv_heads,
           static_cast<int>(s.head_dim),
           s.scale,
+          band_of(s),
+          bias.data<float>(),
+          bias.empty() ? 0 : bias.dim(1),
           s.past.data<int32_t>()};
 }
 
@@ -44,8 +57,7 @@ struct QueryTile {
   int64_t head, batch;    ///< of queries
   int64_t q_row, kv_row;  ///< elements from a token's row to the next
   int64_t q_at, kv_at;    ///< where the head begins, and its key-value head
-  int64_t past;           ///< query t sees keys 0 … past + t
-  int64_t visible;        ///< keys that any query of the tile sees
+  int64_t begin, end;     ///< keys that the tile's queries see, from a tile's first one on
 
   __device__ __forceinline__ explicit QueryTile(const AttentionSizes& s)
       : row(static_cast<int>(threadIdx.x) / kRowThreads),
@@ -59,9 +71,14 @@ struct QueryTile {
         kv_row(s.kv_heads * s.head_dim),
         q_at(batch * s.queries * q_row + head * s.head_dim),
         kv_at(batch * s.keys * kv_row + head / (s.heads / s.kv_heads) * s.head_dim),
-        past(s.keys - s.queries),
-        visible(past + (first + kTile < s.queries ? first + kTile : s.queries)) {}
+        begin(s.band.first_key(first) / kTile * kTile),
+        end(s.band.end_key((first + kTile < s.queries ? first + kTile : s.queries) - 1)) {}
 };
+
+/// Whether each pair of the tile of queries from `first` and of keys from `key` is seen: no mask.
+__device__ __forceinline__ bool sees_tile(const AttentionSizes& s, int64_t first, int64_t key) {
+  return s.band.sees_all(first, first + kTile, key, key + kTile);
+}
 
 /// Calls `body` with the columns that a thread of a row has at most: K/4 rounded up to 8, 16, 32 or
 /// 64.

@@ -59,11 +59,13 @@ class CudaBackend final : public Backend {
                      int64_t first_row, int64_t tokens) override;
 
   void attention(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                 const Tensor& v, const AttentionShape& shape) override;
+                 const Tensor& v, const AttentionShape& shape, const Tensor& bias) override;
   void attention_backward(const Tensor& d_q, const Tensor& d_k, const Tensor& d_v,
                           const Tensor& d_out, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Tensor& out, const Tensor& lse,
-                          const AttentionShape& shape) override;
+                          const Tensor& out, const Tensor& lse, const AttentionShape& shape,
+                          const Tensor& bias, const Tensor& d_bias) override;
+  void merge_attention(const Tensor& out, const Tensor& lse, const Tensor& part_out,
+                       const Tensor& part_lse) override;
 
   void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override;
   void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
@@ -93,7 +95,11 @@ class CudaBackend final : public Backend {
   void use_device() const;
   /// attention() of at most kFewRows queries.
   void attention_of_few(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                        const Tensor& v, const AttentionShape& shape);
+                        const Tensor& v, const AttentionShape& shape, const Tensor& bias);
+  /// The part of attention_backward() that is d_bias's; delta f32 [B, H, T] = Σ d_out ⊙ out.
+  void add_bias_gradient(const Tensor& d_bias, const Tensor& d_out, const Tensor& q,
+                         const Tensor& k, const Tensor& v, const Tensor& lse, const Tensor& delta,
+                         const AttentionShape& shape, const Tensor& bias);
   /// Storage of `bytes` that lives as long as what is returned.
   std::shared_ptr<void> scratch(size_t bytes) {
     return recorded_memory_ ? recorded_memory_->allocate(bytes) : pool_->allocate(bytes);

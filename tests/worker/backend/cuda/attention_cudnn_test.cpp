@@ -112,7 +112,24 @@ TEST_F(CudnnAttentionTest, leaves_the_rest_to_our_kernels) {
   wide.backward();
   Case few(*fused_, Dtype::bf16, shape_of(1, 8, 400, 2, 1, 64));
   few.forward();
+  Case biased(*fused_, Dtype::bf16, shape_of(1, 40, 40, 2, 1, 64));
+  biased.add_bias(9);
+  biased.forward();
+  biased.backward();
+  AttentionShape window = shape_of(1, 40, 40, 2, 1, 64), later = window, first = window;
+  window.farthest = 39;
+  later.nearest = -1;
+  first.first_keys = 39;
+  for (const AttentionShape& shape : {window, later, first}) {
+    Case banded(*fused_, Dtype::bf16, shape);
+    banded.forward();
+    banded.backward();
+  }
   EXPECT_EQ(calls(), before);
+  window.farthest = 40;  // hides nothing
+  Case causal(*fused_, Dtype::bf16, window);
+  causal.forward();
+  EXPECT_EQ(calls(), before + 1);
 }
 
 TEST_F(CudnnAttentionTest, one_engine_runs_all_lengths) {
