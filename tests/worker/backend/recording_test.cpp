@@ -56,6 +56,36 @@ TEST_P(RecordingTest, attention_to_a_number_of_keys_on_the_device_has_the_same_b
   }
 }
 
+TEST_P(RecordingTest, windows_sinks_and_biases_follow_a_number_of_keys_on_the_device) {
+  constexpr int64_t kRoom = 700, kQueries = 2, kHeads = 4, kKvHeads = 2, kHeadDim = 24;
+  const Tensor k = normal({kRoom, kKvHeads, kHeadDim}, 1),
+               v = normal({kRoom, kKvHeads, kHeadDim}, 2);
+  const Tensor q = normal({kQueries, kHeads, kHeadDim}, 3);
+  const Tensor bias = tensor_of(*backend_, Dtype::f32, {kHeads, 2}, {0, -1, 0, -2, 0, 1, 0, 2});
+  AttentionShape window{1, kQueries, 0, kHeads, kKvHeads, kHeadDim, 0.2f};
+  window.farthest = 150;
+  AttentionShape sinks = window;
+  sinks.nearest = 150;
+  sinks.farthest = kUnlimited;
+  sinks.first_keys = 4;
+  for (const AttentionShape& band : {window, sinks}) {
+    for (const int64_t past : {0, 3, 127, 149, 150, 310, 698}) {
+      const auto attend = [&](const AttentionShape& shape) {
+        const Tensor out = backend_->allocate(dtype(), q.shape());
+        const Tensor lse = backend_->allocate(Dtype::f32, {1, kHeads, kQueries});
+        backend_->attention(out, lse, q, k.rows(0, shape.keys), v.rows(0, shape.keys), shape, bias);
+        return bytes_of(*backend_, out) + bytes_of(*backend_, lse);
+      };
+      AttentionShape shape = band;
+      shape.keys = past + kQueries;
+      const std::string want = attend(shape);
+      shape.keys = kRoom;
+      shape.past = ids_of(*backend_, {static_cast<int32_t>(past)});
+      EXPECT_TRUE(attend(shape) == want) << "after " << past << ", nearest " << band.nearest;
+    }
+  }
+}
+
 TEST_P(RecordingTest, a_replay_takes_what_the_tensors_hold_then) {
   constexpr int64_t kRows = 9, kWidth = 32;
   const Tensor table = normal({kRows, kWidth}, 1), weight = normal({kWidth, kWidth}, 2);
