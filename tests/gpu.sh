@@ -37,6 +37,11 @@ run() { # NAME SECONDS COMMAND…: its output goes to OUT/NAME.txt
 
 run ops 120 "$programs/cuda_backend_tests"
 run model 120 "$programs/cuda_llama_tests"
+if [ -x "$programs/cuda_groups_tests" ] && ! ldd "$programs/cuda_groups_tests" | grep -q 'libnccl.*not found'; then
+  run groups 60 "$programs/cuda_groups_tests"
+else
+  echo "libnccl isn't here: groups of devices are left out"
+fi
 if command -v compute-sanitizer >/dev/null; then
   small='Types/RopeTest*:Types/SwigluTest*:Types/RmsNormTest*:Types/CrossEntropyTest*:Types/EmbeddingTest*'
   small+=':Types/AdamwTest*:Types/AttentionTest.decodes*:Types/AttentionTest.matches*'

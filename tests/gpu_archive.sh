@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 
 cmake --preset engine
 programs=(cuda_backend_tests cuda_llama_tests cuda_benchmark)
+if cmake --build --preset engine --target help | grep -q '^cuda_groups_tests'; then
+  programs+=(cuda_groups_tests)  # with NCCL
+fi
 cmake --build --preset engine --target "${programs[@]}"
 
 archive=build/gpu
