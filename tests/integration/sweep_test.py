@@ -290,9 +290,9 @@ class Campaign:
         for name, workers, kills in (("one", 2, 0), ("two", 4, 0), ("killed", 4, 3 if self.long else 1)):
             sweep = Sweep(self.binary, self.directory / f"groups-{name}", together)
             run = sweep.start("--workers", workers)
+            wait_for(sweep, "runner")
             for _ in range(kills):
-                wait_for(sweep, "runner")
-                time.sleep(self.random.uniform(0.2, 2))
+                time.sleep(self.random.uniform(0.2, 0.8))
                 kind = self.random.choice(["runner", "shepherd"])
                 for pid in [pid for pid, (what, _) in sweep.processes().items() if what == kind][:1]:
                     os.kill(pid, signal.SIGKILL)
