@@ -156,14 +156,18 @@ CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
-  fs::remove_all(store->directory() / "groups");  // of workers that were killed while they met
+  // What workers leave that are killed while they meet.
+  const fs::path groups = store->directory() / "groups";
+  fs::remove_all(groups);
   store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
   record_provenance(*store, inputs);
   store->sync();
   store->publish();
-  return coordinate(channel, *store, remaining_tasks(inputs, store->contents()),
-                    cell_ids(inputs.grid.cells),
-                    coordinator_options(run, inputs.sweep, store->directory()));
+  const CoordinatorResult result = coordinate(
+      channel, *store, remaining_tasks(inputs, store->contents()), cell_ids(inputs.grid.cells),
+      coordinator_options(run, inputs.sweep, store->directory()));
+  fs::remove_all(groups);
+  return result;
 }
 
 /// Ends the whole run from rank 0: workers that nothing was said to are told to leave.
