@@ -129,11 +129,14 @@ TEST(Config, RefusesWhatItCannotCompute) {
   EXPECT_THAT(error_of(with({{"vocab_size", -5}})), HasSubstr("vocab_size"));
   EXPECT_THAT(error_of(with({{"vocab_size", "many"}})), HasSubstr("vocab_size"));
   EXPECT_THAT(error_of(with({{"torch_dtype", "int8"}})), HasSubstr("int8"));
-  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 0.5}})), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 1.5}})), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 0.1}})), HasSubstr("even number"));
+  EXPECT_THAT(error_of(with({{"rope_parameters", {{"full_attention", {{"rope_theta", 1}}}}}})),
+              HasSubstr("full_attention has positions of its own"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "spiral"}}}})), HasSubstr("spiral"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "linear"}}}})), HasSubstr("factor"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}}})),
-              HasSubstr("longrope"));
+              HasSubstr("short_factor must be a list of 16 numbers"));
   EXPECT_THAT(error_of(with({{"rope_scaling", 4}})), HasSubstr("rope_scaling"));
   EXPECT_THAT(error_of(json::array()), HasSubstr("one JSON object"));
 }
@@ -148,6 +151,43 @@ TEST(Config, AMissingOrBrokenFileIsNamed) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("config.json"));
   }
+}
+
+TEST(Config, Llama3LongropeAndPartialCheckpoints) {
+  Config config = read(with({{"max_position_embeddings", 131072},
+                             {"rope_scaling",
+                              {{"rope_type", "llama3"},
+                               {"factor", 8.0},
+                               {"low_freq_factor", 1.0},
+                               {"high_freq_factor", 4.0},
+                               {"original_max_position_embeddings", 8192}}}}));
+  EXPECT_EQ(canonical_scheme(config.own_scheme), "llama3");
+  EXPECT_EQ(config.own_scale, 8);
+  EXPECT_EQ(config.rotary.original_length, 8192);
+
+  // Phi-3's: no factor, the original length outside.
+  const std::vector<double> shorts(8, 1.5), longs(8, 3.5);
+  config = read(with({{"max_position_embeddings", 131072},
+                      {"original_max_position_embeddings", 4096},
+                      {"partial_rotary_factor", 0.5},
+                      {"rope_scaling",
+                       {{"type", "longrope"}, {"short_factor", shorts}, {"long_factor", longs}}}}));
+  EXPECT_EQ(config.own_scheme, "longrope");
+  EXPECT_EQ(config.own_scale, 32);
+  EXPECT_EQ(config.rotary.short_factor, shorts);
+  EXPECT_EQ(config.rotary.long_factor, longs);
+  EXPECT_EQ(config.rotary.head_dim, 32);
+  EXPECT_EQ(config.rotary.rotary_fraction, 0.5);
+  const auto positions = make_position_encoding(config.own_scheme, config.own_scale, config.rotary);
+  EXPECT_EQ(positions->map(1).inv_freq.size(), 8U);
+  EXPECT_EQ(positions->map(4096).inv_freq[0], 1 / 1.5);
+  EXPECT_EQ(positions->map(4097).inv_freq[0], 1 / 3.5);
+  EXPECT_NEAR(positions->map(1).query_amplitude, 1.19024, 5e-6);
+
+  config = read(with(
+      {{"rope_parameters", {{"rope_type", "proportional"}, {"partial_rotary_factor", 0.25}}}}));
+  EXPECT_EQ(canonical_scheme(config.own_scheme), "p-rope(0.25)");
+  EXPECT_EQ(config.rotary.rotary_fraction, 1);
 }
 
 const RotaryShape shape{32, 10000, 256};
@@ -171,8 +211,10 @@ TEST(RopeKeys, SchemesThatOthersKnowAreWrittenPlainly) {
 }
 
 TEST(RopeKeys, OtherStaticMapsAreLongropeFactors) {
-  for (const auto& [scheme, scale] : {std::pair{"ntk", 4.0}, std::pair{"power(0.5)", 1.0},
-                                      std::pair{"truncated(256)", 1.0}, std::pair{"yarn", 3.3}}) {
+  for (const auto& [scheme, scale] :
+       {std::pair{"ntk", 4.0}, std::pair{"power(0.5)", 1.0}, std::pair{"truncated(256)", 1.0},
+        std::pair{"yarn", 3.3}, std::pair{"ntk-by-parts", 4.0}, std::pair{"nope", 1.0},
+        std::pair{"resonance(yarn)", 4.0}, std::pair{"p-rope(0.5, linear)", 2.0}}) {
     const json keys = rope_keys(scheme, scale, shape).parameters;
     ASSERT_EQ(keys["rope_type"], "longrope") << scheme;
     const FrequencyMap map = make_position_encoding(scheme, scale, shape)->map(256);
@@ -187,18 +229,124 @@ TEST(RopeKeys, OtherStaticMapsAreLongropeFactors) {
   }
 }
 
+TEST(RopeKeys, Llama3BaseAndLongropeHaveKeysOfTheirOwn) {
+  const json llama3 = rope_keys("llama3(2, 8)", 4, shape).parameters;
+  EXPECT_EQ(llama3, json({{"rope_type", "llama3"},
+                          {"factor", 4.0},
+                          {"low_freq_factor", 2.0},
+                          {"high_freq_factor", 8.0},
+                          {"original_max_position_embeddings", 256},
+                          {"rope_theta", 10000.0}}));
+  EXPECT_EQ(rope_keys("base(500000)", 1, shape).parameters,
+            json({{"rope_type", "default"}, {"rope_theta", 500000.0}}));
+  EXPECT_EQ(rope_keys("yarn(16)", 4, shape).parameters["beta_fast"], 16);
+  RotaryShape own = shape;
+  own.short_factor.assign(16, 1.1);
+  own.long_factor.assign(16, 3.3);
+  const RopeKeys longrope = rope_keys("longrope", 8, own);
+  EXPECT_EQ(longrope.parameters["short_factor"], json(own.short_factor)) << "to the bit";
+  EXPECT_EQ(longrope.parameters["long_factor"], json(own.long_factor));
+  EXPECT_EQ(longrope.parameters["factor"], 8.0);
+  EXPECT_EQ(longrope.max_positions, 2048);
+}
+
+/// Whatever a fine-tune was trained with, this program reads back.
+void expect_read_back(const std::string& scheme, double scale, const RotaryShape& from) {
+  json config = {{"max_position_embeddings", 256}};
+  write_rope_settings(config, scheme, scale, from);
+  config = json::parse(config.dump());
+  const RopeSettings settings = read_rope_settings(config, 32, "config.json");
+  EXPECT_EQ(settings.scheme, scheme);
+  EXPECT_EQ(settings.scale, scale) << scheme;
+  EXPECT_EQ(settings.rotary.original_length, 256) << scheme;
+  EXPECT_EQ(settings.rotary.base, from.base) << scheme;
+  EXPECT_EQ(settings.rotary.rotary_fraction, from.rotary_fraction) << scheme;
+  const auto before = make_position_encoding(scheme, scale, from);
+  const auto after = make_position_encoding(scheme, scale, settings.rotary);
+  for (const int64_t length : {256, 1000}) {
+    EXPECT_EQ(after->map(length).inv_freq, before->map(length).inv_freq) << scheme;
+    EXPECT_EQ(after->map(length).key_amplitude, before->map(length).key_amplitude) << scheme;
+  }
+  // … and once more, from what was read.
+  json again = config;
+  write_rope_settings(again, settings.scheme, settings.scale, settings.rotary);
+  EXPECT_EQ(again, config) << scheme;
+}
+
 TEST(RopeKeys, WrittenKeysReadBackAsTheSameScheme) {
   for (const auto& [scheme, scale] :
        {std::pair{"none", 1.0}, std::pair{"linear", 4.0}, std::pair{"dynamic-ntk", 2.0},
-        std::pair{"yarn", 4.0}, std::pair{"ntk", 8.0}, std::pair{"power(0.5)", 1.0}}) {
+        std::pair{"yarn", 4.0}, std::pair{"ntk", 8.0}, std::pair{"power(0.5)", 1.0},
+        std::pair{"base(5e+05)", 1.0}, std::pair{"llama3", 8.0},
+        std::pair{"resonance(yarn(beta_fast=16))", 4.0}, std::pair{"p-rope(0.5)", 1.0},
+        std::pair{"nope", 1.0}, std::pair{"resonance(base(20000))", 1.0},
+        // No rope type says these; a head that is partly rotated is none of Llama's either.
+        std::pair{"dynamic-linear", 1.0}, std::pair{"dynamic-yarn", 1.0},
+        std::pair{"partial(0.5, yarn)", 4.0}, std::pair{"resonance(dynamic-ntk)", 2.0}}) {
+    expect_read_back(scheme, scale, shape);
+  }
+}
+
+TEST(RopeKeys, PartialAndLongropeCheckpointsReadBackWhatTheyStartedFrom) {
+  RotaryShape partial = shape;
+  partial.rotary_fraction = 0.5;
+  for (const auto& [scheme, scale] :
+       {std::pair{"none", 1.0}, std::pair{"yarn", 4.0}, std::pair{"power(0.5)", 1.0},
+        std::pair{"partial(0.5, yarn)", 4.0}}) {
+    expect_read_back(scheme, scale, partial);
+  }
+  RotaryShape longrope = shape;
+  longrope.short_factor.assign(16, 1.1);
+  longrope.long_factor.assign(16, 3.3);
+  for (const auto& [scheme, scale] :
+       {std::pair{"longrope", 8.0}, std::pair{"resonance(longrope)", 8.0},
+        std::pair{"longrope(attention_factor=1.5)", 8.0},
+        std::pair{"p-rope(0.5, longrope)", 2.0}}) {
+    expect_read_back(scheme, scale, longrope);
+  }
+}
+
+TEST(RopeKeys, WhatNoRopeTypeSaysIsInOurOwnKeyAlone) {
+  for (const char* scheme : {"dynamic-linear", "dynamic-yarn", "partial(0.5)"}) {
+    EXPECT_FALSE(expressed_rope_keys(scheme, 1, shape)) << scheme;
+    EXPECT_THROW(rope_keys(scheme, 1, shape), Error) << scheme;
     json config = {{"max_position_embeddings", 256}};
-    write_rope_settings(config, scheme, scale, shape);
-    config = json::parse(config.dump());
-    const RopeSettings settings = read_rope_settings(config, 32, "config.json");
-    EXPECT_EQ(settings.scheme, scheme);
-    EXPECT_EQ(settings.scale, scale);
-    EXPECT_EQ(settings.original_length, 256) << scheme;
-    EXPECT_EQ(settings.base, 10000);
+    write_rope_settings(config, scheme, 1, shape);
+    EXPECT_EQ(config["rope_parameters"]["rope_type"], "default");
+    EXPECT_EQ(config[own_rope_key]["expressed"], false);
+  }
+}
+
+TEST(RopeKeys, APartialCheckpointKeepsItsShareInBothEras) {
+  RotaryShape partial = shape;
+  partial.rotary_fraction = 0.5;
+  json config = {{"max_position_embeddings", 256}, {"partial_rotary_factor", 0.5}};
+  write_rope_settings(config, "power(0.5)", 1, partial);
+  EXPECT_EQ(config["partial_rotary_factor"], 0.5);
+  EXPECT_EQ(config["rope_parameters"]["partial_rotary_factor"], 0.5);
+  EXPECT_EQ(config["rope_parameters"]["short_factor"].size(), 8U);
+  write_rope_settings(config, "partial(0.5)", 1, partial);
+  EXPECT_EQ(config["partial_rotary_factor"], 0.25);
+}
+
+TEST(RopeKeys, AFileOfFrequenciesIsExportedByContent) {
+  TemporaryFolder folder;
+  std::string numbers;
+  for (int i = 0; i < 16; ++i) numbers += fmt::format("{}\n", std::pow(0.6, i));
+  write_bytes(folder / "frequencies.txt", numbers);
+  const std::string scheme = fmt::format("file({})", (folder / "frequencies.txt").string());
+  expect_read_back(scheme, 1, shape);
+  json config = {{"max_position_embeddings", 256}};
+  write_rope_settings(config, scheme, 1, shape);
+  // Neither a changed nor a missing file changes what the checkpoint was trained with.
+  write_bytes(folder / "frequencies.txt", "0.5\n" + numbers.substr(numbers.find('\n') + 1));
+  EXPECT_EQ(read_rope_settings(config, 32, "config.json").scheme, "longrope");
+  std::filesystem::remove(folder / "frequencies.txt");
+  const RopeSettings settings = read_rope_settings(config, 32, "config.json");
+  EXPECT_EQ(settings.scheme, "longrope");
+  const auto positions = make_position_encoding(settings.scheme, settings.scale, settings.rotary);
+  for (size_t i = 0; i < 16; ++i) {
+    EXPECT_NEAR(positions->map(1).inv_freq[i], std::pow(0.6, static_cast<double>(i)), 1e-15);
   }
 }
 
