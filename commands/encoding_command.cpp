@@ -61,11 +61,11 @@ po::options_description described(EncodingOptions& options) {
 /// Fills what the user left open from a checkpoint.
 void take_from_model(EncodingOptions& options, const po::variables_map& values) {
   const llama::Config config = llama::read_config(options.model);
-  if (values["head-dim"].defaulted()) options.shape.head_dim = config.rotary.head_dim;
-  if (values["base"].defaulted()) options.shape.base = config.rotary.base;
-  if (values["original"].defaulted()) {
-    options.shape.original_length = config.rotary.original_length;
-  }
+  const RotaryShape given = options.shape;
+  options.shape = config.rotary;
+  if (!values["head-dim"].defaulted()) options.shape.head_dim = given.head_dim;
+  if (!values["base"].defaulted()) options.shape.base = given.base;
+  if (!values["original"].defaulted()) options.shape.original_length = given.original_length;
   if (options.scheme.empty()) {
     options.scheme = config.own_scheme;
     if (values["scale"].defaulted()) options.scale = config.own_scale;

@@ -67,6 +67,16 @@ bool belongs_to_checkpoint(const std::string& name) {
   return std::find(others.begin(), others.end(), name) == others.end() && !name.starts_with(".");
 }
 
+/// Refuses what other programs would read as other positions than it was trained with.
+void check_expressible(const fs::path& directory) {
+  const llama::Config config = llama::read_config(directory);
+  if (llama::expressed_rope_keys(config.own_scheme, config.own_scale, config.rotary)) return;
+  throw_user_error(
+      "{}: no rope type of config.json expresses the scheme {}, so other programs could not "
+      "compute it; --plain exports the weights with the base model's own positions and a note",
+      directory.string(), config.own_scheme);
+}
+
 /// The config with the base positions, and a note of what the weights were trained with.
 void make_plain(const fs::path& directory, const FineTune& fine_tune) {
   const llama::Config config = llama::read_config(directory);
@@ -151,6 +161,7 @@ int export_command(const Arguments& arguments) {
   if (fs::exists(to) && !fs::is_empty(to)) {
     throw_user_error("{}: exists and is not empty; name another directory", o.directory);
   }
+  if (!o.plain) check_expressible(checkpoint);
   copy_checkpoint(checkpoint, to, record, o);
   return 0;
 }

@@ -139,7 +139,7 @@ class GridBuilder {
 
   std::string canonical_text(const FineTune& fine_tune) const {
     nlohmann::json identity = {{"stage", stage_identity(sweep_, fine_tune.recipe, digests_)},
-                               {"scheme", fine_tune.scheme},
+                               {"scheme", scheme_identity(fine_tune.scheme, digests_)},
                                {"scale", fine_tune.train_scale},
                                {"seed", fine_tune.seed},
                                {"type", sweep_.workers.type}};
@@ -155,7 +155,7 @@ class GridBuilder {
 
   std::string canonical_text(const Cell& cell) const {
     nlohmann::json identity = {
-        {"scheme", cell.scheme},
+        {"scheme", scheme_identity(cell.scheme, digests_)},
         {"train_scale", cell.train_scale},
         {"eval_scale", cell.eval_scale},
         {"context_length", cell.context_length},
@@ -256,6 +256,10 @@ std::vector<std::string> referenced_paths(const Sweep& sweep) {
     if (!dataset.path.empty()) paths.insert(dataset.path);
   };
   for (const std::string& name : sweep.axes.dataset) add_data(sweep.datasets.at(name));
+  for (const std::string& scheme : sweep.axes.scheme) {
+    const std::vector<std::string> files = scheme_files(scheme);
+    paths.insert(files.begin(), files.end());
+  }
   bool from_models = false;
   for (const std::string& name : sweep.axes.recipe) {
     const RecipeSettings* stage = name == zero_shot ? nullptr : &sweep.recipes.at(name);

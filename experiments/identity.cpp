@@ -30,8 +30,12 @@ DatasetSettings resolved(const Sweep& sweep, const RecipeSettings& recipe,
 }  // namespace
 
 EffectiveScheme effective_scheme(const std::string& scheme, double scale) {
-  const bool base = scale == 1 && scheme_takes_scale(scheme) && scheme_is_static(scheme);
-  return base ? EffectiveScheme{"none", 1} : EffectiveScheme{scheme, scale};
+  return {scale == 1 ? scheme_at_scale_one(scheme) : scheme, scale};
+}
+
+std::string scheme_identity(const std::string& scheme, const Digests& digests) {
+  return canonical_scheme(scheme,
+                          [&](const std::string& path) { return digest_of(digests, path); });
 }
 
 DatasetSettings training_data(const Sweep& sweep, const RecipeSettings& recipe) {

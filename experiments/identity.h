@@ -10,12 +10,16 @@
 
 namespace ropesweep {
 
-/// A scheme and scale as the model sees it: `none` at 1 where a static scheme has scale 1.
+/// A scheme and scale as the model sees it: at 1, what a static scheme is there (mostly `none`).
 struct EffectiveScheme {
   std::string scheme;
   double scale = 1;
 };
 EffectiveScheme effective_scheme(const std::string& scheme, double scale);
+
+/// A canonical scheme with the digests of its files in place of their paths: the same path with
+/// other content is another scheme.
+std::string scheme_identity(const std::string& scheme, const Digests& digests);
 
 /// The data that a stage trains on and is validated on: the named data set, or a text file.
 /// `validation_data` has an empty kind when there is none.

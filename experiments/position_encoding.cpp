@@ -5,6 +5,7 @@
 
 #include "experiments/error.h"
 #include "experiments/scheme_text.h"
+#include "experiments/schemes/frequency_file.h"
 
 namespace ropesweep {
 namespace {
@@ -12,33 +13,61 @@ namespace {
 using schemes::MapRequest;
 using schemes::SchemeDefinition;
 
+/// What the scheme computes its map from, its files read.
+MapRequest request_of(const SchemeText& scheme, double scale, const RotaryShape& shape,
+                      TableArithmetic arithmetic) {
+  MapRequest request = {.options = scheme.options,
+                        .scale = takes_scale(scheme) ? scale : 1.0,
+                        .shape = shape,
+                        .arithmetic = arithmetic};
+  for (const schemes::SchemeOption& option : scheme.definition->options) {
+    if (option.kind != schemes::OptionKind::path || !scheme.options.has(option.name)) continue;
+    request.file = std::make_shared<schemes::FrequencyFile>(
+        schemes::read_frequency_file(scheme.options.text(option.name)));
+  }
+  if (scheme.inner != nullptr) {
+    const SchemeDefinition& inner = *scheme.inner->definition;
+    const MapRequest whole = request_of(*scheme.inner, scale, shape, arithmetic);
+    request.inner.name = inner.name;
+    request.inner.scale = whole.scale;
+    request.inner.map = [&inner, whole](const RotaryShape& changed, int64_t length) {
+      MapRequest asked = whole;
+      asked.shape = changed;
+      return inner.map(asked, length);
+    };
+  }
+  return request;
+}
+
 /// A scheme that is a frequency map. A static one is computed once.
 class MappedEncoding : public PositionEncoding {
  public:
-  MappedEncoding(const SchemeText& scheme, MapRequest request)
-      : PositionEncoding(scheme.canonical, request.scale, request.shape),
+  /// `name`, `scale` and `shape` as they were asked for.
+  MappedEncoding(std::string name, double scale, const RotaryShape& shape, const SchemeText& scheme,
+                 MapRequest request)
+      : PositionEncoding(std::move(name), scale, shape),
         definition_(*scheme.definition),
-        request_(std::move(request)) {
-    if (!definition_.depends_on_length) static_map_ = definition_.map(request_, 0);
+        request_(std::move(request)),
+        static_(is_static(scheme)) {
+    if (static_) static_map_ = definition_.map(request_, 0);
   }
 
   FrequencyMap map(int64_t length) const override {
-    return definition_.depends_on_length ? definition_.map(request_, length) : static_map_;
+    return static_ ? static_map_ : definition_.map(request_, length);
   }
 
-  bool depends_on_length() const override { return definition_.depends_on_length; }
+  bool depends_on_length() const override { return !static_; }
 
  private:
   const SchemeDefinition& definition_;
   MapRequest request_;
+  bool static_;
   FrequencyMap static_map_;
 };
 
-/// Static: takes a scale (that no option fixes), and the same positions at any length.
-bool takes_scale(const SchemeText& scheme) {
-  const SchemeDefinition& definition = *scheme.definition;
-  if (!definition.takes_scale) return false;
-  return definition.scale_option.empty() || !scheme.options.has(definition.scale_option);
+/// ⌊share·d⌋, as transformers counts them.
+int64_t rotated_elements(const RotaryShape& shape) {
+  return static_cast<int64_t>(static_cast<double>(shape.head_dim) * shape.rotary_fraction);
 }
 
 void check_request(double scale, const RotaryShape& shape) {
@@ -47,6 +76,12 @@ void check_request(double scale, const RotaryShape& shape) {
   }
   if (shape.head_dim < 4 || shape.head_dim % 2 != 0) {
     throw_user_error("a head dimension must be even and at least 4, not {}", shape.head_dim);
+  }
+  const int64_t rotated = rotated_elements(shape);
+  if (!(shape.rotary_fraction <= 1) || rotated < 4 || rotated % 2 != 0) {
+    throw_user_error(
+        "a rotated share of {} of a head of {} elements must give an even number of at least 4",
+        shortest_number(shape.rotary_fraction), shape.head_dim);
   }
   if (!(shape.base > 1) || !std::isfinite(shape.base)) {
     throw_user_error("a rotary base must be greater than 1, not {}", shortest_number(shape.base));
@@ -105,10 +140,25 @@ const std::vector<SchemeInfo>& all_schemes() {
 
 std::string canonical_scheme(std::string_view text) { return understand_scheme(text).canonical; }
 
+std::string canonical_scheme(std::string_view text, const PathRule& path_rule) {
+  return understand_scheme(text, path_rule).canonical;
+}
+
+std::vector<std::string> scheme_files(std::string_view text) {
+  std::vector<std::string> files;
+  understand_scheme(text, [&](const std::string& path) {
+    files.push_back(absolute_path(path));
+    return files.back();
+  });
+  return files;
+}
+
 bool scheme_takes_scale(std::string_view text) { return takes_scale(understand_scheme(text)); }
 
-bool scheme_is_static(std::string_view text) {
-  return !understand_scheme(text).definition->depends_on_length;
+bool scheme_is_static(std::string_view text) { return is_static(understand_scheme(text)); }
+
+std::string scheme_at_scale_one(std::string_view text) {
+  return at_scale_one(understand_scheme(text)).canonical;
 }
 
 std::shared_ptr<const PositionEncoding> make_position_encoding(std::string_view scheme,
@@ -116,14 +166,14 @@ std::shared_ptr<const PositionEncoding> make_position_encoding(std::string_view 
                                                                const RotaryShape& shape,
                                                                TableArithmetic arithmetic) {
   check_request(scale, shape);
-  SchemeText understood = understand_scheme(scheme);
-  const bool scaled = takes_scale(understood);
-  if (scaled && scale == 1 && !understood.definition->depends_on_length) {
-    // Scale 1 is the base model's own positions, to the bit; the name stays what was asked for.
-    understood.definition = &schemes::none_scheme();
-  }
-  return std::make_shared<MappedEncoding>(
-      understood, MapRequest{understood.options, scaled ? scale : 1.0, shape, arithmetic});
+  const SchemeText asked = understand_scheme(scheme);
+  const double used_scale = takes_scale(asked) ? scale : 1.0;
+  const SchemeText computed = used_scale == 1 ? at_scale_one(asked) : asked;
+  RotaryShape rotated = shape;
+  rotated.head_dim = rotated_elements(shape);
+  rotated.rotary_fraction = 1;
+  return std::make_shared<MappedEncoding>(asked.canonical, used_scale, shape, computed,
+                                          request_of(computed, used_scale, rotated, arithmetic));
 }
 
 }  // namespace ropesweep

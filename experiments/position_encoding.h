@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,12 +21,19 @@ struct RotaryShape {
   int64_t head_dim = 128;         ///< d
   double base = 10000.0;          ///< b
   double original_length = 4096;  ///< L0, tokens
+  /// Share of a head's elements that the model rotates (partial_rotary_factor): schemes see
+  /// ⌊share·d⌋ as their dimension.
+  double rotary_fraction = 1;
+  /// The checkpoint's own `longrope` factors λ_i, [⌊share·d⌋/2] each; empty: it has none.
+  std::vector<double> short_factor = {}, long_factor = {};
+  double attention_factor = 0;  ///< its own μ beside them; 0: by the scheme's formula
 };
 
-/// A frequency map: φ(m, i) = m · inv_freq[i], constant amplitudes.
+/// A frequency map: φ(m, i) = m · inv_freq[i], constant amplitudes. With fewer than d/2 pairs the
+/// elements past 2·pairs are not rotated (`partial`).
 /// A scheme whose amplitudes vary with m overrides `PositionEncoding::table` instead.
 struct FrequencyMap {
-  std::vector<double> inv_freq;  ///< [d/2] θ'_i, radians per token
+  std::vector<double> inv_freq;  ///< [pairs] θ'_i, radians per token
   double query_amplitude = 1.0;  ///< a_q
   double key_amplitude = 1.0;    ///< a_k
 };
@@ -88,8 +96,22 @@ const std::vector<SchemeInfo>& all_schemes();
 
 /// The canonical text of a scheme: name, then the options that differ from their defaults, in the
 /// registry's order. Two texts of one meaning have one canonical text.
+/// Paths in it are absolute.
 /// Errors: unknown scheme or option (user error with the nearest known name).
 std::string canonical_scheme(std::string_view text);
+
+/// From a path as a scheme's text has it to the one that its canonical text shall have.
+using PathRule = std::function<std::string(const std::string&)>;
+/// The same with paths by another rule: relative to a sweep file, or their contents' digests.
+std::string canonical_scheme(std::string_view text, const PathRule& path_rule);
+
+/// The files that a scheme reads, absolute (`file(PATH)`, `longrope(file=PATH)`).
+std::vector<std::string> scheme_files(std::string_view text);
+
+/// The scheme that this one is at scale 1: `none` for `yarn`, `resonance` for `resonance(yarn)`,
+/// `power(0.5)` for `power(0.5, scaled=true)`; itself where the scale means nothing, or where
+/// positions differ from the base model's at scale 1 too. Canonical.
+std::string scheme_at_scale_one(std::string_view text);
 
 /// Whether the scale axes mean anything to this scheme (false for `none`, `power(0.5)`,
 /// `truncated(2048)`, `dynamic-ntk(factor=2)`).
@@ -102,9 +124,9 @@ bool scheme_is_static(std::string_view text);
 /// order.
 enum class TableArithmetic { exact, hugging_face };
 
-/// Builds the encoding. Scale 1 of a static scheme that takes a scale is the base model's own
-/// positions. Errors: user error for an unknown scheme, a bad option, a scale below 1 or an odd
-/// head dimension.
+/// Builds the encoding; a scheme's files are read now. Scale 1 of a static scheme that takes a
+/// scale is `scheme_at_scale_one`, to the bit. Errors: user error for an unknown scheme, a bad
+/// option, a file that can't be read, a scale below 1 or an odd head dimension.
 std::shared_ptr<const PositionEncoding> make_position_encoding(
     std::string_view scheme, double scale, const RotaryShape& shape,
     TableArithmetic arithmetic = TableArithmetic::exact);

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
 #include "experiments/error.h"
 #include "experiments/nearest_name.h"
@@ -57,43 +58,84 @@ std::string checked_number(const SchemeDefinition& scheme, const SchemeOption& o
                      option.least_allowed ? "at least" : "greater than",
                      shortest_number(option.least), text);
   }
+  if (value > option.most) {
+    throw_user_error("scheme {}: option {} must be at most {}, not {}", scheme.name, option.name,
+                     shortest_number(option.most), text);
+  }
   return shortest_number(value == 0 ? 0.0 : value);
 }
 
-std::string checked_value(const SchemeDefinition& scheme, const SchemeOption& option,
-                          const std::string& text) {
-  if (option.kind == OptionKind::number) return checked_number(scheme, option, text);
-  if (text != "true" && text != "false") {
-    throw_user_error("scheme {}: option {} must be true or false, not \"{}\"", scheme.name,
-                     option.name, text);
+/// A path that the canonical text can hold.
+std::string checked_path(const SchemeDefinition& scheme, const SchemeOption& option,
+                         const std::string& path) {
+  if (path.find_first_of(",()\"\n") != std::string::npos || path.back() == ' ') {
+    throw_user_error(
+        "scheme {}: option {}: commas, parentheses and quotes can't be in a path, as in \"{}\"; "
+        "rename the file or its directory",
+        scheme.name, option.name, path);
   }
-  return text;
+  return path;
 }
 
-/// The values that the call gives, checked, by option.
-std::map<std::string, std::string> given_values(const SchemeDefinition& scheme,
-                                                const SchemeCall& call) {
-  std::map<std::string, std::string> given;
-  if (call.positional.size() > scheme.options.size()) {
-    throw_user_error("scheme {} takes at most {} options, {} were given", scheme.name,
-                     scheme.options.size(), call.positional.size());
-  }
-  for (size_t i = 0; i < call.positional.size(); ++i) {
-    const SchemeOption& option = scheme.options[i];
-    given[option.name] = checked_value(scheme, option, call.positional[i]);
-  }
-  for (const auto& [name, text] : call.named) {
-    const SchemeOption& option = find_option(scheme, name);
-    if (given.contains(name)) {
-      throw_user_error("scheme {}: option {} is given twice", scheme.name, name);
+/// The values of one call, checked, in canonical form.
+class CallReader {
+ public:
+  CallReader(const SchemeDefinition& scheme, const PathRule& path_rule)
+      : scheme_(scheme), path_rule_(path_rule) {}
+
+  std::map<std::string, std::string> values(const SchemeCall& call) {
+    if (call.positional.size() > scheme_.options.size()) {
+      throw_user_error("scheme {} takes at most {} options, {} were given", scheme_.name,
+                       scheme_.options.size(), call.positional.size());
     }
-    given[name] = checked_value(scheme, option, text);
+    std::map<std::string, std::string> given;
+    for (size_t i = 0; i < call.positional.size(); ++i) {
+      given[scheme_.options[i].name] = checked(scheme_.options[i], call.positional[i]);
+    }
+    for (const auto& [name, text] : call.named) {
+      const SchemeOption& option = find_option(scheme_, name);
+      if (given.contains(name)) {
+        throw_user_error("scheme {}: option {} is given twice", scheme_.name, name);
+      }
+      given[name] = checked(option, text);
+    }
+    for (const SchemeOption& option : scheme_.options) {
+      if (given.contains(option.name)) continue;
+      if (option.required) {
+        throw_user_error("scheme {} needs {}: {}", scheme_.name, option.name, option.meaning);
+      }
+      if (option.default_value) given[option.name] = checked(option, *option.default_value);
+    }
+    return given;
   }
-  return given;
-}
 
-/// The first option stands without its name where the scheme has a single one that is no scale;
-/// options at their defaults vanish.
+  /// Of a modifier, after `values`; null otherwise.
+  std::shared_ptr<const SchemeText> inner() const { return inner_; }
+
+ private:
+  std::string checked(const SchemeOption& option, const std::string& text) {
+    if (option.kind == OptionKind::number) return checked_number(scheme_, option, text);
+    if (option.kind == OptionKind::path) {
+      return checked_path(scheme_, option, path_rule_(text));
+    }
+    if (option.kind == OptionKind::scheme) {
+      inner_ = std::make_shared<SchemeText>(understand_scheme(text, path_rule_));
+      return inner_->canonical;
+    }
+    if (text != "true" && text != "false") {
+      throw_user_error("scheme {}: option {} must be true or false, not \"{}\"", scheme_.name,
+                       option.name, text);
+    }
+    return text;
+  }
+
+  const SchemeDefinition& scheme_;
+  const PathRule& path_rule_;
+  std::shared_ptr<const SchemeText> inner_;
+};
+
+/// The first option stands without its name where the scheme has a single one that is no scale, and
+/// so do the unnamed ones; options at their defaults vanish.
 std::string canonical_text(const SchemeDefinition& scheme,
                            const std::map<std::string, std::string>& values) {
   std::vector<std::string> shown;
@@ -101,7 +143,8 @@ std::string canonical_text(const SchemeDefinition& scheme,
     const auto found = values.find(option.name);
     if (found == values.end()) continue;
     if (option.default_value == found->second && !option.always_shown) continue;
-    const bool nameless = scheme.options.size() == 1 && option.name != scheme.scale_option;
+    const bool single = scheme.options.size() == 1 && option.name != scheme.scale_option;
+    const bool nameless = single || option.unnamed;
     shown.push_back(nameless ? found->second : option.name + "=" + found->second);
   }
   if (shown.empty()) return scheme.name;
@@ -116,15 +159,53 @@ std::string shortest_number(double value) {
   return {text.data(), end};
 }
 
-SchemeText understand_scheme(std::string_view text) {
+std::string absolute_path(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+SchemeText understand_scheme(std::string_view text, const PathRule& path_rule) {
   const SchemeCall call = parse_scheme_call(text);
   const SchemeDefinition& scheme = find_definition(call.name);
-  std::map<std::string, std::string> values = given_values(scheme, call);
-  for (const SchemeOption& option : scheme.options) {
-    if (option.default_value) values.try_emplace(option.name, *option.default_value);
-  }
+  CallReader reader(scheme, path_rule);
+  std::map<std::string, std::string> values = reader.values(call);
   std::string canonical = canonical_text(scheme, values);
-  return {&scheme, schemes::OptionValues(std::move(values)), std::move(canonical)};
+  SchemeText understood = {&scheme, schemes::OptionValues(std::move(values)), std::move(canonical),
+                           reader.inner()};
+  if (scheme.shorter == nullptr) return understood;
+  const std::string shorter = scheme.shorter(understood.options);
+  // Its paths are by the rule already.
+  const auto as_it_is = [](const std::string& path) { return path; };
+  return shorter.empty() ? understood : understand_scheme(shorter, as_it_is);
+}
+
+bool is_static(const SchemeText& scheme) {
+  return !scheme.definition->depends_on_length &&
+         (scheme.inner == nullptr || is_static(*scheme.inner));
+}
+
+bool takes_scale(const SchemeText& scheme) {
+  const SchemeDefinition& definition = *scheme.definition;
+  if (scheme.inner != nullptr && takes_scale(*scheme.inner)) return true;
+  if (!definition.scaled_option.empty()) return scheme.options.boolean(definition.scaled_option);
+  if (!definition.takes_scale) return false;
+  return definition.scale_option.empty() || !scheme.options.has(definition.scale_option);
+}
+
+SchemeText at_scale_one(const SchemeText& scheme) {
+  const SchemeDefinition& definition = *scheme.definition;
+  if (!takes_scale(scheme) || !is_static(scheme)) return scheme;
+  if (scheme.inner == nullptr && definition.scaled_option.empty()) {
+    return definition.base_at_scale_one ? understand_scheme(schemes::none_scheme().name) : scheme;
+  }
+  std::vector<std::string> arguments;
+  for (const SchemeOption& option : definition.options) {
+    if (option.name == definition.scaled_option || !scheme.options.has(option.name)) continue;
+    const bool map = option.kind == OptionKind::scheme;
+    arguments.push_back(
+        option.name + "=" +
+        (map ? at_scale_one(*scheme.inner).canonical : scheme.options.text(option.name)));
+  }
+  return understand_scheme(fmt::format("{}({})", definition.name, fmt::join(arguments, ", ")));
 }
 
 }  // namespace ropesweep

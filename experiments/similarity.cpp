@@ -45,12 +45,15 @@ std::vector<double> mean_dot_products(const PositionEncoding& encoding,
                                       const std::vector<int64_t>& distances, int64_t length,
                                       int64_t draws, uint64_t seed) {
   const RotaryTable key = encoding.table(0, 1, length);
-  const std::vector<double> energies = mean_pair_energies(key.pairs, draws, seed);
+  const int64_t all_pairs = encoding.shape().head_dim / 2;
+  const size_t rotated = static_cast<size_t>(key.pairs);
+  const std::vector<double> energies = mean_pair_energies(all_pairs, draws, seed);
   std::vector<double> means;
   for (const int64_t distance : distances) {
     const RotaryTable query = encoding.table(distance, 1, length);
     double sum = 0;
-    for (size_t i = 0; i < energies.size(); ++i) {
+    for (size_t i = rotated; i < energies.size(); ++i) sum += energies[i];  // not rotated
+    for (size_t i = 0; i < rotated; ++i) {
       // (R_q x)·(R_k x) = |x|² · (cos_q·cos_k + sin_q·sin_k) for one pair.
       sum += energies[i] *
              (static_cast<double>(query.query_cos[i]) * static_cast<double>(key.key_cos[i]) +

@@ -41,7 +41,8 @@ class AxisReader {
     for (const TomlValue* value : section_.values("scheme")) {
       const std::string text = section_.text(*value, "scheme");
       try {
-        axis.push_back(canonical_scheme(text));
+        axis.push_back(canonical_scheme(
+            text, [this](const std::string& path) { return section_.absolute_path(path); }));
       } catch (const Error& error) {
         section_.fail(*value, "{}", error.what());
       }

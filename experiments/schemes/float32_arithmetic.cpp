@@ -119,8 +119,8 @@ int64_t float32_chunk() {
 
 float sleef_powf(float x, float y) { return exp_of(multiply(log_pair(x), y)); }
 
-std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk) {
-  const int64_t pairs = dim / 2;
+std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk, int64_t pairs) {
+  if (pairs < 0) pairs = dim / 2;
   const int64_t vectorised = pairs - pairs % chunk;
   std::vector<float> wavelengths;
   for (int64_t i = 0; i < pairs; ++i) {

@@ -14,9 +14,10 @@ namespace ropesweep::schemes {
 /// that it uses (AVX-512: 32, AVX2: 16, NEON: 8).
 int64_t float32_chunk();
 
-/// `base ** (torch.arange(0, dim, 2) / dim)` in float32, [dim / 2], as a machine with this chunk
-/// does it.
-std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk = float32_chunk());
+/// `base ** (torch.arange(0, 2 * pairs, 2) / dim)` in float32, [pairs] (dim / 2 when negative), as
+/// a machine with this chunk does it.
+std::vector<float> float32_wavelengths(int64_t dim, float base, int64_t chunk = float32_chunk(),
+                                       int64_t pairs = -1);
 
 /// `1.0 / float32_wavelengths(dim, base)`: the inverse frequencies of transformers' default type.
 std::vector<float> float32_frequencies(int64_t dim, float base);

@@ -1,6 +1,6 @@
 // The two static maps of the Giraffe study (Pal et al. 2023, arXiv:2308.10882). Neither has a
-// scale.
-//   power(k):      θ'_i = θ_i · (1 − i/(d/2))^k
+// scale, unless `power` is asked to.
+//   power(k):      θ'_i = θ_i · (1 − i/(d/2))^k, with scaled=true divided by s
 //   truncated(T):  c = 2π/T; θ ≥ c: θ; c/8 ≤ θ < c: 2π/(16·T); θ < c/8: 0
 #include <cmath>
 #include <numbers>
@@ -15,7 +15,7 @@ FrequencyMap power_map(const MapRequest& request, int64_t) {
   FrequencyMap map{.inv_freq = base_frequencies(request.shape, request.shape.base)};
   const double pairs = static_cast<double>(map.inv_freq.size());
   for (size_t i = 0; i < map.inv_freq.size(); ++i) {
-    map.inv_freq[i] *= std::pow(1 - static_cast<double>(i) / pairs, exponent);
+    map.inv_freq[i] *= std::pow(1 - static_cast<double>(i) / pairs, exponent) / request.scale;
   }
   return map;
 }
@@ -42,9 +42,15 @@ const SchemeDefinition& power_scheme() {
                    .default_value = "0.5",
                    .meaning = "exponent; 0 is the base model",
                    .least_allowed = true,
-                   .always_shown = true}},
+                   .always_shown = true,
+                   .unnamed = true},
+                  {.name = "scaled",
+                   .default_value = "false",
+                   .meaning = "true: divided by the scale too, which then is an axis",
+                   .kind = OptionKind::boolean}},
       .takes_scale = false,
       .scale_option = "",
+      .scaled_option = "scaled",
       .map = power_map};
   return definition;
 }

@@ -6,10 +6,28 @@
 namespace ropesweep::schemes {
 
 const std::vector<const SchemeDefinition*>& definitions() {
+  // clang-format off
   static const std::vector<const SchemeDefinition*> all = {
-      &none_scheme(), &linear_scheme(), &ntk_scheme(),       &dynamic_ntk_scheme(),
-      &yarn_scheme(), &power_scheme(),  &truncated_scheme(),
+      &none_scheme(),
+      &linear_scheme(),
+      &dynamic_linear_scheme(),
+      &base_scheme(),
+      &ntk_scheme(),
+      &dynamic_ntk_scheme(),
+      &ntk_by_parts_scheme(),
+      &yarn_scheme(),
+      &dynamic_yarn_scheme(),
+      &llama3_scheme(),
+      &longrope_scheme(),
+      &power_scheme(),
+      &truncated_scheme(),
+      &file_scheme(),
+      &resonance_scheme(),
+      &p_rope_scheme(),
+      &nope_scheme(),
+      &partial_scheme(),
   };
+  // clang-format on
   return all;
 }
 
@@ -17,6 +35,19 @@ std::optional<double> OptionValues::number(const std::string& name) const {
   const auto found = values_.find(name);
   if (found == values_.end()) return std::nullopt;
   return std::stod(found->second);
+}
+
+std::string OptionValues::text(const std::string& name) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? std::string() : found->second;
+}
+
+SchemeOption map_option() {
+  return {.name = "map",
+          .default_value = "none",
+          .meaning = "the scheme that is changed",
+          .kind = OptionKind::scheme,
+          .unnamed = true};
 }
 
 std::vector<double> base_frequencies(const RotaryShape& shape, double base) {

@@ -4,6 +4,8 @@
 //   dim(r) = d·ln(L0/(2π·r)) / (2·ln b) · low = ⌊dim(β_fast)⌋, high = ⌈dim(β_slow)⌉, within [0,
 //   d−1] t_i = clip((i − low)/(high − low), 0, 1) · θ'_i = (1 − t_i)·θ_i + t_i·θ_i/s · μ = 0.1·ln s
 //   + 1
+// `dynamic-yarn`: the same with s = max(1, L/L0), L the current length; the base model's own
+// positions up to L0.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -91,6 +93,36 @@ FrequencyMap yarn_map(const MapRequest& request, int64_t) {
   return {exact_frequencies(request, ramp), factor, factor};
 }
 
+FrequencyMap dynamic_yarn_map(const MapRequest& request, int64_t length) {
+  MapRequest current = request;
+  current.scale = static_cast<double>(length) / request.shape.original_length;
+  return current.scale > 1 ? yarn_map(current, length) : none_scheme().map(request, length);
+}
+
+std::vector<SchemeOption> yarn_options() {
+  return {{.name = "beta_fast",
+           .default_value = "32",
+           .meaning = "rotations within the original length above which a pair is kept"},
+          {.name = "beta_slow",
+           .default_value = "1",
+           .meaning = "rotations below which a pair is divided by the whole scale"},
+          {.name = "attention_factor",
+           .default_value = {},
+           .meaning = "amplitude of queries and keys; 0.1·ln s + 1 when not given"},
+          {.name = "mscale",
+           .default_value = {},
+           .meaning = "with mscale_all_dim: amplitude (0.1·mscale·ln s + 1) / …",
+           .least_allowed = true},
+          {.name = "mscale_all_dim",
+           .default_value = {},
+           .meaning = "… (0.1·mscale_all_dim·ln s + 1)",
+           .least_allowed = true},
+          {.name = "truncate",
+           .default_value = "true",
+           .meaning = "false: the ramp's ends are not rounded to whole pairs",
+           .kind = OptionKind::boolean}};
+}
+
 }  // namespace
 
 const SchemeDefinition& yarn_scheme() {
@@ -99,29 +131,23 @@ const SchemeDefinition& yarn_scheme() {
       .summary =
           "interpolates low frequencies only and sharpens attention (Peng et al. 2023, "
           "arXiv:2309.00071)",
-      .options = {{.name = "beta_fast",
-                   .default_value = "32",
-                   .meaning = "rotations within the original length above which a pair is kept"},
-                  {.name = "beta_slow",
-                   .default_value = "1",
-                   .meaning = "rotations below which a pair is divided by the whole scale"},
-                  {.name = "attention_factor",
-                   .default_value = {},
-                   .meaning = "amplitude of queries and keys; 0.1·ln s + 1 when not given"},
-                  {.name = "mscale",
-                   .default_value = {},
-                   .meaning = "with mscale_all_dim: amplitude (0.1·mscale·ln s + 1) / …",
-                   .least_allowed = true},
-                  {.name = "mscale_all_dim",
-                   .default_value = {},
-                   .meaning = "… (0.1·mscale_all_dim·ln s + 1)",
-                   .least_allowed = true},
-                  {.name = "truncate",
-                   .default_value = "true",
-                   .meaning = "false: the ramp's ends are not rounded to whole pairs",
-                   .kind = OptionKind::boolean}},
+      .options = yarn_options(),
       .scale_option = "",
       .map = yarn_map};
+  return definition;
+}
+
+const SchemeDefinition& dynamic_yarn_scheme() {
+  static const SchemeDefinition definition = {
+      .name = "dynamic-yarn",
+      .summary =
+          "YaRN by the current length over the original one, past it (Peng et al. 2023, "
+          "arXiv:2309.00071, 3.3)",
+      .options = yarn_options(),
+      .takes_scale = false,
+      .scale_option = "",
+      .depends_on_length = true,
+      .map = dynamic_yarn_map};
   return definition;
 }
 

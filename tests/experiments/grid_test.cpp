@@ -283,6 +283,45 @@ TEST(Identity, ContentsOfFilesCount) {
   }
 }
 
+TEST(Identity, AFileOfFrequenciesCountsByContent) {
+  const auto sweep_over = [](const std::string& path) {
+    return sweep_with(R"toml(scheme = ["none", "resonance(file()toml" + path + R"toml())"]
+context_length = 64
+dataset = "slides"
+recipe = ["zero-shot", "tuned"])toml");
+  };
+  const Sweep sweep = sweep_over("maps/a.json");
+  const std::string path = "/sweeps/maps/a.json";
+  EXPECT_EQ(sweep.axes.scheme[1], "resonance(file(" + path + "))") << "relative to the sweep file";
+  EXPECT_THAT(referenced_paths(sweep), Contains(path));
+  Digests digests = test::digests_of(sweep);
+  const Grid before = expand(sweep, digests);
+  const Sweep moved = sweep_over("/elsewhere/b.json");
+  Digests moved_digests = test::digests_of(moved);
+  moved_digests["/elsewhere/b.json"] = digests[path];
+  const Grid same = expand(moved, moved_digests);
+  digests[path] = sha256_hex("new content");
+  const Grid after = expand(sweep, digests);
+  ASSERT_EQ(before.cells.size(), 4U);
+  for (size_t i = 0; i < before.cells.size(); ++i) {
+    const bool reads_it = before.cells[i].scheme != "none";
+    EXPECT_EQ(before.cells[i].id != after.cells[i].id, reads_it);
+    EXPECT_EQ(before.cells[i].id, same.cells[i].id) << "a path is no part of it";
+  }
+  EXPECT_NE(before.fine_tunes.back().id, after.fine_tunes.back().id);
+}
+
+TEST(Identity, AModifierAtScaleOneIsNotTheBaseModel) {
+  const Grid grid = grid_of(sweep_with(R"toml(scheme = ["none", "resonance(yarn)", "resonance"]
+train_scale = 1
+context_length = 64
+dataset = "slides"
+recipe = "tuned")toml"));
+  ASSERT_EQ(grid.fine_tunes.size(), 2U);
+  EXPECT_EQ(grid.fine_tunes[0].scheme, "none");
+  EXPECT_EQ(grid.fine_tunes[1].scheme, "resonance");
+}
+
 TEST(Identity, IdsAreHashesOfTheCanonicalText) {
   const Grid grid = grid_of(sweep_with(two_by_two));
   for (const Cell& cell : grid.cells) {

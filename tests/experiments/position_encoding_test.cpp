@@ -21,8 +21,15 @@ nlohmann::json fixture(const std::string& name) {
   return nlohmann::json::parse(stream);
 }
 
+/// With the fixtures' made-up longrope factors.
 RotaryShape shape_of(const nlohmann::json& item) {
-  return {item.at("head_dim"), item.at("base"), item.at("original_length")};
+  RotaryShape shape = {item.at("head_dim"), item.at("base"), item.at("original_length")};
+  const double pairs = static_cast<double>(shape.head_dim / 2);
+  for (int64_t i = 0; i < shape.head_dim / 2; ++i) {
+    shape.short_factor.push_back(1.0 + 0.5 * static_cast<double>(i) / pairs);
+    shape.long_factor.push_back(1.0 + 31.0 * static_cast<double>(i) / pairs);
+  }
+  return shape;
 }
 
 std::string label(const nlohmann::json& item) {
@@ -36,7 +43,7 @@ bool within_one_ulp(float a, float b) { return a == b || std::nextafter(a, b) ==
 
 TEST(PositionEncoding, FrequenciesAgreeWithFiftyDigits) {
   const nlohmann::json cases = fixture("exact.json");
-  ASSERT_GE(cases.size(), 70U);
+  ASSERT_GE(cases.size(), 118U);
   for (const nlohmann::json& item : cases) {
     const auto encoding = make_position_encoding(item.at("scheme").get<std::string>(),
                                                  item.at("scale"), shape_of(item));
@@ -185,11 +192,12 @@ TEST(PositionEncoding, TruncatedGoldenCounts) {
 TEST(PositionEncoding, ScaleOneOfStaticSchemesIsTheBaseModel) {
   const RotaryShape shape = {64, 10000, 512};
   const auto base = make_position_encoding("none", 1, shape)->map(512);
-  for (const char* scheme : {"linear", "ntk", "yarn", "yarn(attention_factor=2)"}) {
+  for (const char* scheme : {"linear", "ntk", "yarn", "yarn(attention_factor=2)", "llama3",
+                             "ntk-by-parts", "p-rope(1, yarn)"}) {
     const auto encoding = make_position_encoding(scheme, 1, shape);
     EXPECT_EQ(encoding->map(512).inv_freq, base.inv_freq) << scheme;
     EXPECT_EQ(encoding->map(512).query_amplitude, 1.0) << scheme;
-    EXPECT_EQ(encoding->scheme(), scheme);
+    EXPECT_EQ(encoding->scheme(), canonical_scheme(scheme));
   }
 }
 

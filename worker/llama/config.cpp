@@ -167,7 +167,7 @@ Config read_config(const std::filesystem::path& path) {
   config.type = type_of(keys, file);
 
   const RopeSettings rope = read_rope_settings(config.source, config.head_dim, file);
-  config.rotary = {config.head_dim, rope.base, rope.original_length};
+  config.rotary = rope.rotary;
   config.own_scheme = rope.scheme;
   config.own_scale = rope.scale;
   return config;

@@ -23,7 +23,7 @@ struct Config {
   float norm_epsilon = 1e-5f;        ///< rms_norm_eps
   double initializer_range = 0.02;   ///< deviation of fresh weights; 0: 1/√fan-in
   int64_t max_positions = 0;         ///< max_position_embeddings
-  RotaryShape rotary;                ///< base, original length
+  RotaryShape rotary;                ///< base, original length, rotated share, own factors
   std::string own_scheme = "none";   ///< the checkpoint's own positions as a scheme call …
   double own_scale = 1;              ///< … and its scale
   int64_t bos_id = -1, eos_id = -1;  ///< -1: none (the first of a list)

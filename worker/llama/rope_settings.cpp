@@ -1,10 +1,7 @@
-// Rope keys of config.json ↔ scheme calls. Formulas of the rope types: transformers,
+// Rope keys of config.json to scheme calls. Formulas of the rope types: transformers,
 // modeling_rope_utils.py; the schemes themselves live in experiments/.
-//
-// Letters: θ_i = base^(−2i/d) · θ'_i the scheme's frequencies · L0 the original length
 #include "worker/llama/rope_settings.h"
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -14,11 +11,6 @@ namespace ropesweep::llama {
 namespace {
 
 using nlohmann::json;
-
-// ropesweep's own key: the scheme that the standard keys were written for.
-constexpr const char* own_key = "ropesweep_positions";
-// Stands for θ_i / 0 in longrope's factor lists: finite in float32 also after × base^(2i/d).
-constexpr double huge_factor = 1e30;
 
 double number_at(const json& keys, const char* key, double otherwise, const std::string& file) {
   const auto found = keys.find(key);
@@ -40,6 +32,14 @@ json merged_rope_keys(const json& config, const std::string& file) {
     const auto found = config.find(name);
     if (found == config.end() || found->is_null()) continue;
     if (!found->is_object()) throw_user_error("{}: {} must be an object or null", file, name);
+    for (const auto& [key, value] : found->items()) {
+      if (value.is_object()) {
+        throw_user_error(
+            "{}: {}: {} has positions of its own; only models whose layers share them are known "
+            "here",
+            file, name, key);
+      }
+    }
     keys.update(*found);
   }
   if (!keys.contains("rope_theta") && config.contains("rope_theta")) {
@@ -76,177 +76,149 @@ std::string yarn_call(const json& keys, const std::string& file) {
   return options.empty() ? "yarn" : fmt::format("yarn({})", fmt::join(options, ", "));
 }
 
-bool scheme_exists(const std::string& name) {
-  const auto& schemes = all_schemes();
-  return std::any_of(schemes.begin(), schemes.end(),
-                     [&](const SchemeInfo& info) { return info.name == name; });
-}
-
 std::string call_of_rope_type(const std::string& type, const json& keys, const std::string& file) {
   if (type == "default") return "none";
   if (type == "linear") return "linear";
   if (type == "dynamic") return "dynamic-ntk";
   if (type == "yarn") return yarn_call(keys, file);
-  if (type == "llama3" && scheme_exists("llama3")) {
+  if (type == "longrope" || type == "su") return "longrope";
+  if (type == "llama3") {
     return fmt::format("llama3(low_freq_factor={}, high_freq_factor={})",
                        number_at(keys, "low_freq_factor", 1, file),
                        number_at(keys, "high_freq_factor", 4, file));
   }
-  if (type == "llama3" || type == "longrope" || type == "su") {
-    throw_user_error(
-        "{}: rope_type: this version does not know '{}' yet; use a checkpoint with default, "
-        "linear, dynamic or yarn positions",
-        file, type);
+  if (type == "proportional") {
+    const double share = number_at(keys, "partial_rotary_factor", 1, file);
+    return fmt::format("p-rope({}, {})", share, keys.contains("factor") ? "linear" : "none");
   }
-  throw_user_error("{}: rope_type: unknown '{}'; known: default, linear, dynamic, yarn", file,
-                   type);
+  throw_user_error(
+      "{}: rope_type: unknown '{}'; known: default, linear, dynamic, yarn, longrope, llama3, "
+      "proportional",
+      file, type);
+}
+
+/// The share of a head that is rotated. `proportional` rotates all of it, some at frequency 0.
+double rotary_fraction_of(const json& config, const json& keys, int64_t head_dim,
+                          const std::string& type, const std::string& file) {
+  if (type == "proportional") return 1;
+  // The outer keys: transformers 4, and GPT-NeoX's name for it.
+  const double old = number_at(config, "rotary_pct", 1, file);
+  const double outer = number_at(config, "partial_rotary_factor", old, file);
+  const double share = number_at(keys, "partial_rotary_factor", outer, file);
+  const auto rotated = static_cast<int64_t>(share * static_cast<double>(head_dim));
+  if (share > 1 || rotated < 4 || rotated % 2 != 0) {
+    throw_user_error(
+        "{}: partial_rotary_factor is {}: of heads of {} it must leave an even number of at least "
+        "4 elements to rotate",
+        file, share, head_dim);
+  }
+  return share;
+}
+
+std::vector<double> factors_at(const json& keys, const char* key, size_t pairs,
+                               const std::string& file) {
+  const auto found = keys.find(key);
+  if (found == keys.end() || !found->is_array() || found->size() != pairs) {
+    throw_user_error("{}: {} must be a list of {} numbers, one a pair of rotated elements", file,
+                     key, pairs);
+  }
+  std::vector<double> factors;
+  for (const json& item : *found) {
+    const double value = item.is_number() ? item.get<double>() : 0;
+    if (!std::isfinite(value) || value <= 0) {
+      throw_user_error("{}: {}[{}] must be a positive number, not {}", file, key, factors.size(),
+                       item.dump());
+    }
+    factors.push_back(value);
+  }
+  return factors;
 }
 
 /// True when the file's standard keys are still those that our own key was written with.
-bool own_key_holds(const json& config, const json& keys, const RotaryShape& shape) {
-  const json& own = config[own_key];
+/// Errors: user error when only our own key has the scheme, and it can't be made.
+bool own_key_holds(const json& own, const json& keys, const RotaryShape& shape) {
   if (!own.is_object() || !own.contains("scheme") || !own["scheme"].is_string() ||
       !own.contains("scale") || !own["scale"].is_number()) {
     return false;
   }
+  const bool expressed = !own.contains("expressed") || own["expressed"] != json(false);
   try {
-    return rope_keys(own["scheme"], own["scale"], shape).parameters == keys;
+    const auto written = expressed_rope_keys(own["scheme"], own["scale"], shape);
+    return written.value_or(plain_rope_keys(shape)).parameters == keys;
   } catch (const Error&) {
-    return false;  // a scheme of another version: the standard keys must do
+    if (!expressed) throw;
+    return false;  // a scheme of another version, a file that is gone: the standard keys must do
   }
 }
 
-bool same_table(const PositionEncoding& encoding, const FrequencyMap& map, int64_t position) {
-  const RotaryTable table = encoding.table(position, 1, position + 1);
-  for (size_t i = 0; i < map.inv_freq.size(); ++i) {
-    const double angle = static_cast<double>(position) * map.inv_freq[i];
-    if (std::abs(table.query_cos[i] - map.query_amplitude * std::cos(angle)) > 1e-4 ||
-        std::abs(table.key_sin[i] - map.key_amplitude * std::sin(angle)) > 1e-4) {
-      return false;
-    }
+/// The shape that the scheme of our own key started from.
+RotaryShape start_of(const json& own, const RotaryShape& stated, const std::string& file) {
+  RotaryShape shape = stated;
+  if (!own.is_object()) return shape;
+  shape.base = number_at(own, "base", stated.base, file);
+  shape.rotary_fraction = number_at(own, "rotary_fraction", stated.rotary_fraction, file);
+  if (!own.contains("scheme") || !own["scheme"].is_string() || !reads_own_factors(own["scheme"])) {
+    // The lists are those of our export of another scheme.
+    shape.short_factor = shape.long_factor = {};
+    shape.attention_factor = 0;
+    return shape;
   }
-  return true;
-}
-
-/// Any static map as longrope: factors θ_i / θ'_i, the same list for short and long inputs.
-json longrope_keys(const PositionEncoding& encoding) {
-  const RotaryShape& shape = encoding.shape();
-  const FrequencyMap map = encoding.map(static_cast<int64_t>(shape.original_length));
-  const size_t pairs = static_cast<size_t>(shape.head_dim / 2);
-  const bool whole = map.inv_freq.size() == pairs && map.query_amplitude == map.key_amplitude;
-  if (encoding.depends_on_length() || !whole || !same_table(encoding, map, 1) ||
-      !same_table(encoding, map, static_cast<int64_t>(shape.original_length))) {
-    throw_user_error(
-        "scheme {}: no rope type of config.json expresses it, so other programs could not read "
-        "such a checkpoint",
-        encoding.scheme());
+  const double share = static_cast<double>(shape.head_dim) * shape.rotary_fraction;
+  const auto pairs = static_cast<size_t>(share) / 2;
+  if (own.contains("short_factor")) {
+    shape.short_factor = factors_at(own, "short_factor", pairs, file);
+    shape.long_factor = factors_at(own, "long_factor", pairs, file);
   }
-  std::vector<double> factors(pairs);
-  for (size_t i = 0; i < pairs; ++i) {
-    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(shape.head_dim);
-    const double plain = std::pow(shape.base, exponent);
-    factors[i] = map.inv_freq[i] > 0 ? std::min(plain / map.inv_freq[i], huge_factor) : huge_factor;
+  if (own.contains("attention_factor") && own["attention_factor"].is_number()) {
+    shape.attention_factor = own["attention_factor"];
   }
-  return {{"rope_type", "longrope"},
-          {"short_factor", factors},
-          {"long_factor", factors},
-          {"factor", std::max(encoding.scale(), 1.0)},
-          {"attention_factor", map.query_amplitude},
-          {"original_max_position_embeddings", static_cast<int64_t>(shape.original_length)}};
-}
-
-json yarn_keys(const SchemeCall& call, const PositionEncoding& encoding) {
-  const double original = encoding.shape().original_length;
-  json keys = {{"rope_type", "yarn"},
-               {"factor", encoding.scale()},
-               {"original_max_position_embeddings", static_cast<int64_t>(original)}};
-  for (const auto& [name, value] : call.named) {
-    if (name == "truncate") {
-      keys[name] = value == "true" || value == "1";
-    } else {
-      keys[name] = std::stod(value);
-    }
-  }
-  return keys;
+  return shape;
 }
 
 }  // namespace
 
 RopeSettings read_rope_settings(const json& config, int64_t head_dim, const std::string& file) {
   const json keys = merged_rope_keys(config, file);
-  if (number_at(keys, "partial_rotary_factor", 1, file) != 1 ||
-      number_at(config, "partial_rotary_factor", 1, file) != 1) {
-    throw_user_error("{}: partial_rotary_factor must be 1: partly rotated heads are unknown here",
-                     file);
-  }
+  const std::string type = rope_type_of(keys, file);
   RopeSettings settings;
-  settings.base = number_at(keys, "rope_theta", 10000, file);
+  RotaryShape& rotary = settings.rotary;
+  rotary.head_dim = head_dim;
+  rotary.base = number_at(keys, "rope_theta", 10000, file);
+  rotary.rotary_fraction = rotary_fraction_of(config, keys, head_dim, type, file);
   const double max_positions = number_at(config, "max_position_embeddings", 2048, file);
   const double outer = number_at(config, "original_max_position_embeddings", max_positions, file);
-  settings.original_length = number_at(keys, "original_max_position_embeddings", outer, file);
-
-  const RotaryShape shape{head_dim, settings.base, settings.original_length};
-  if (config.contains(own_key) && own_key_holds(config, keys, shape)) {
-    settings.scheme = config[own_key]["scheme"];
-    settings.scale = config[own_key]["scale"];
-    return settings;
+  rotary.original_length = number_at(keys, "original_max_position_embeddings", outer, file);
+  if (type == "longrope" || type == "su") {
+    const double rotated = std::floor(static_cast<double>(head_dim) * rotary.rotary_fraction);
+    const auto pairs = static_cast<size_t>(rotated / 2);
+    rotary.short_factor = factors_at(keys, "short_factor", pairs, file);
+    rotary.long_factor = factors_at(keys, "long_factor", pairs, file);
+    rotary.attention_factor = number_at(keys, "attention_factor", 0, file);
   }
-  const std::string type = rope_type_of(keys, file);
-  settings.scheme = call_of_rope_type(type, keys, file);
-  if (type != "default") {
-    const double ratio = max_positions / settings.original_length;
-    settings.scale = number_at(keys, "factor", type == "yarn" ? ratio : 0, file);
-    if (settings.scale < 1) {
-      throw_user_error("{}: rope_type '{}' needs a factor of at least 1", file, type);
+
+  if (config.contains(own_rope_key)) {
+    const json& own = config[own_rope_key];
+    const RotaryShape trained = start_of(own, rotary, file);
+    if (own_key_holds(own, keys, trained)) {
+      settings.scheme = own["scheme"];
+      settings.scale = own["scale"];
+      settings.rotary = trained;
+      return settings;
     }
   }
+  settings.scheme = call_of_rope_type(type, keys, file);
+  if (type == "default") return settings;
+  const double ratio = max_positions / rotary.original_length;
+  const bool by_ratio = type == "yarn" || type == "longrope" || type == "su";
+  settings.scale = number_at(keys, "factor",
+                             by_ratio                 ? ratio
+                             : type == "proportional" ? 1
+                                                      : 0,
+                             file);
+  if (settings.scale < 1) {
+    throw_user_error("{}: rope_type '{}' needs a factor of at least 1", file, type);
+  }
   return settings;
-}
-
-RopeKeys rope_keys(const std::string& scheme, double scale, const RotaryShape& shape) {
-  const SchemeCall call = parse_scheme_call(scheme);
-  const auto encoding = make_position_encoding(scheme, scale, shape);
-  const auto original = static_cast<int64_t>(shape.original_length);
-  const bool unscaled =
-      encoding->scale() == 1 && scheme_takes_scale(scheme) && scheme_is_static(scheme);
-  RopeKeys keys;
-  keys.max_positions = original;
-  if (call.name == "none" || unscaled) {
-    keys.parameters = {{"rope_type", "default"}};
-  } else if (call.name == "linear") {
-    keys.parameters = {{"rope_type", "linear"}, {"factor", scale}};
-  } else if (call.name == "dynamic-ntk") {
-    const auto fixed = call.named.find("factor");
-    const double factor = fixed != call.named.end()  ? std::stod(fixed->second)
-                          : !call.positional.empty() ? std::stod(call.positional.front())
-                                                     : scale;
-    keys.parameters = {{"rope_type", "dynamic"}, {"factor", factor}};
-  } else {
-    const double lengthened = encoding->scale() * shape.original_length;
-    const bool exact = lengthened == std::floor(lengthened) &&
-                       lengthened / shape.original_length == encoding->scale();
-    const bool as_yarn = call.name == "yarn" && call.positional.empty() && exact;
-    keys.parameters = as_yarn ? yarn_keys(call, *encoding) : longrope_keys(*encoding);
-    keys.max_positions = std::max(original, static_cast<int64_t>(std::llround(lengthened)));
-  }
-  keys.parameters["rope_theta"] = shape.base;
-  return keys;
-}
-
-void write_rope_settings(json& config, const std::string& scheme, double scale,
-                         const RotaryShape& shape) {
-  const RopeKeys keys = rope_keys(scheme, scale, shape);
-  config["max_position_embeddings"] = keys.max_positions;
-  config["rope_theta"] = shape.base;
-  config["rope_parameters"] = keys.parameters;
-  json scaling = keys.parameters;
-  scaling.erase("rope_theta");
-  config["rope_scaling"] = scaling["rope_type"] == "default" ? json(nullptr) : scaling;
-  config.erase("original_max_position_embeddings");
-  if (scaling.contains("original_max_position_embeddings")) {
-    config["original_max_position_embeddings"] = scaling["original_max_position_embeddings"];
-  }
-  config[own_key] = {{"scheme", scheme}, {"scale", scale}};
 }
 
 }  // namespace ropesweep::llama

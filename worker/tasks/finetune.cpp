@@ -2,6 +2,8 @@
 #include "worker/tasks/finetune.h"
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "worker/tasks/trainer.h"
@@ -43,6 +45,11 @@ std::string identity_of(const Task& task, const llama::Weights& weights) {
     identity["validation_data"] = task.validation_data;
     identity["weights"] = task.weights;
     identity["scheme"] = task.scheme;
+    for (const std::string& file : scheme_files(task.scheme)) {
+      std::ifstream stream(file, std::ios::binary);
+      const std::string content{std::istreambuf_iterator<char>(stream), {}};
+      identity["scheme_files"].push_back(sha256_hex(content));
+    }
     identity["scale"] = task.scale;
     identity["seed"] = task.fine_tune.seed;
   }

@@ -1,5 +1,4 @@
-// config.json of both eras; the rope keys read and written; what is refused, and that errors name
-// it.
+// config.json of both eras; its rope keys read; what is refused, and that errors name it.
 #include "worker/llama/config.h"
 
 #include <gmock/gmock.h>
@@ -7,7 +6,6 @@
 
 #include "experiments/error.h"
 #include "tests/worker/llama/fixtures.h"
-#include "worker/llama/rope_settings.h"
 
 namespace ropesweep::llama {
 namespace {
@@ -129,11 +127,14 @@ TEST(Config, RefusesWhatItCannotCompute) {
   EXPECT_THAT(error_of(with({{"vocab_size", -5}})), HasSubstr("vocab_size"));
   EXPECT_THAT(error_of(with({{"vocab_size", "many"}})), HasSubstr("vocab_size"));
   EXPECT_THAT(error_of(with({{"torch_dtype", "int8"}})), HasSubstr("int8"));
-  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 0.5}})), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 1.5}})), HasSubstr("partial_rotary_factor"));
+  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 0.1}})), HasSubstr("even number"));
+  EXPECT_THAT(error_of(with({{"rope_parameters", {{"full_attention", {{"rope_theta", 1}}}}}})),
+              HasSubstr("full_attention has positions of its own"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "spiral"}}}})), HasSubstr("spiral"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "linear"}}}})), HasSubstr("factor"));
   EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}}})),
-              HasSubstr("longrope"));
+              HasSubstr("short_factor must be a list of 16 numbers"));
   EXPECT_THAT(error_of(with({{"rope_scaling", 4}})), HasSubstr("rope_scaling"));
   EXPECT_THAT(error_of(json::array()), HasSubstr("one JSON object"));
 }
@@ -150,64 +151,41 @@ TEST(Config, AMissingOrBrokenFileIsNamed) {
   }
 }
 
-const RotaryShape shape{32, 10000, 256};
+TEST(Config, Llama3LongropeAndPartialCheckpoints) {
+  Config config = read(with({{"max_position_embeddings", 131072},
+                             {"rope_scaling",
+                              {{"rope_type", "llama3"},
+                               {"factor", 8.0},
+                               {"low_freq_factor", 1.0},
+                               {"high_freq_factor", 4.0},
+                               {"original_max_position_embeddings", 8192}}}}));
+  EXPECT_EQ(canonical_scheme(config.own_scheme), "llama3");
+  EXPECT_EQ(config.own_scale, 8);
+  EXPECT_EQ(config.rotary.original_length, 8192);
 
-TEST(RopeKeys, SchemesThatOthersKnowAreWrittenPlainly) {
-  EXPECT_EQ(rope_keys("none", 1, shape).parameters,
-            json({{"rope_type", "default"}, {"rope_theta", 10000.0}}));
-  EXPECT_EQ(rope_keys("yarn", 1, shape).parameters["rope_type"], "default");
-  const RopeKeys linear = rope_keys("linear", 4, shape);
-  EXPECT_EQ(linear.parameters,
-            json({{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000.0}}));
-  EXPECT_EQ(linear.max_positions, 256);
-  EXPECT_EQ(rope_keys("dynamic-ntk(factor=2)", 1, shape).parameters,
-            json({{"rope_type", "dynamic"}, {"factor", 2.0}, {"rope_theta", 10000.0}}));
-  EXPECT_EQ(rope_keys("dynamic-ntk", 3, shape).parameters["factor"], 3.0);
-  const RopeKeys yarn = rope_keys("yarn(beta_fast=16)", 4, shape);
-  EXPECT_EQ(yarn.parameters["rope_type"], "yarn");
-  EXPECT_EQ(yarn.parameters["beta_fast"], 16);
-  EXPECT_EQ(yarn.parameters["original_max_position_embeddings"], 256);
-  EXPECT_EQ(yarn.max_positions, 1024);
-}
+  // Phi-3's: no factor, the original length outside.
+  const std::vector<double> shorts(8, 1.5), longs(8, 3.5);
+  config = read(with({{"max_position_embeddings", 131072},
+                      {"original_max_position_embeddings", 4096},
+                      {"partial_rotary_factor", 0.5},
+                      {"rope_scaling",
+                       {{"type", "longrope"}, {"short_factor", shorts}, {"long_factor", longs}}}}));
+  EXPECT_EQ(config.own_scheme, "longrope");
+  EXPECT_EQ(config.own_scale, 32);
+  EXPECT_EQ(config.rotary.short_factor, shorts);
+  EXPECT_EQ(config.rotary.long_factor, longs);
+  EXPECT_EQ(config.rotary.head_dim, 32);
+  EXPECT_EQ(config.rotary.rotary_fraction, 0.5);
+  const auto positions = make_position_encoding(config.own_scheme, config.own_scale, config.rotary);
+  EXPECT_EQ(positions->map(1).inv_freq.size(), 8U);
+  EXPECT_EQ(positions->map(4096).inv_freq[0], 1 / 1.5);
+  EXPECT_EQ(positions->map(4097).inv_freq[0], 1 / 3.5);
+  EXPECT_NEAR(positions->map(1).query_amplitude, 1.19024, 5e-6);
 
-TEST(RopeKeys, OtherStaticMapsAreLongropeFactors) {
-  for (const auto& [scheme, scale] : {std::pair{"ntk", 4.0}, std::pair{"power(0.5)", 1.0},
-                                      std::pair{"truncated(256)", 1.0}, std::pair{"yarn", 3.3}}) {
-    const json keys = rope_keys(scheme, scale, shape).parameters;
-    ASSERT_EQ(keys["rope_type"], "longrope") << scheme;
-    const FrequencyMap map = make_position_encoding(scheme, scale, shape)->map(256);
-    EXPECT_EQ(keys["attention_factor"], map.query_amplitude);
-    EXPECT_EQ(keys["short_factor"], keys["long_factor"]);
-    for (size_t i = 0; i < 16; ++i) {
-      const double factor = keys["short_factor"][i];
-      ASSERT_TRUE(std::isfinite(factor));
-      const double read_back = std::pow(10000.0, -static_cast<double>(i) / 16) / factor;
-      EXPECT_NEAR(read_back, map.inv_freq[i], 1e-12) << scheme << " pair " << i;
-    }
-  }
-}
-
-TEST(RopeKeys, WrittenKeysReadBackAsTheSameScheme) {
-  for (const auto& [scheme, scale] :
-       {std::pair{"none", 1.0}, std::pair{"linear", 4.0}, std::pair{"dynamic-ntk", 2.0},
-        std::pair{"yarn", 4.0}, std::pair{"ntk", 8.0}, std::pair{"power(0.5)", 1.0}}) {
-    json config = {{"max_position_embeddings", 256}};
-    write_rope_settings(config, scheme, scale, shape);
-    config = json::parse(config.dump());
-    const RopeSettings settings = read_rope_settings(config, 32, "config.json");
-    EXPECT_EQ(settings.scheme, scheme);
-    EXPECT_EQ(settings.scale, scale);
-    EXPECT_EQ(settings.original_length, 256) << scheme;
-    EXPECT_EQ(settings.base, 10000);
-  }
-}
-
-// Someone who edits the standard keys means them.
-TEST(RopeKeys, EditedStandardKeysWinOverOurOwn) {
-  json config = {{"max_position_embeddings", 256}};
-  write_rope_settings(config, "linear", 4, shape);
-  for (const char* keys : {"rope_parameters", "rope_scaling"}) config[keys]["factor"] = 2;
-  EXPECT_EQ(read_rope_settings(config, 32, "config.json").scale, 2);
+  config = read(with(
+      {{"rope_parameters", {{"rope_type", "proportional"}, {"partial_rotary_factor", 0.25}}}}));
+  EXPECT_EQ(canonical_scheme(config.own_scheme), "p-rope(0.25)");
+  EXPECT_EQ(config.rotary.rotary_fraction, 1);
 }
 
 }  // namespace
