@@ -82,6 +82,7 @@ void make_plain(const fs::path& directory, const FineTune& fine_tune) {
   const llama::Config config = llama::read_config(directory);
   nlohmann::json written = config.source;
   llama::write_rope_settings(written, "none", 1, config.rotary);
+  llama::write_family_keys(written, config);
   llama::write_synced(directory / "config.json", written.dump(2) + "\n");
   llama::write_synced(
       directory / "POSITIONS.txt",

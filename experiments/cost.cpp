@@ -18,10 +18,10 @@ double type_bytes(const std::string& type) { return type == "f32" ? f32_bytes : 
 
 double real(int64_t value) { return static_cast<double>(value); }
 
-/// Matrix parameters of one layer: query, key, value, output; gate, up, down.
+/// Matrix parameters of one layer: query, key, value, output; gate where there is one, up, down.
 double layer_parameters(const ModelGeometry& g) {
   return real(g.width) * (2 * real(g.heads) + 2 * real(g.kv_heads)) * real(g.head_dim) +
-         3 * real(g.width) * real(g.hidden);
+         real(g.mlp_matrices) * real(g.width) * real(g.hidden);
 }
 
 double documents(const DatasetSettings& dataset) {
@@ -55,9 +55,13 @@ double generation_flops(const ModelGeometry& g, const DatasetSettings& dataset, 
 
 }  // namespace
 
+double ModelGeometry::table_parameters() const {
+  return (tied ? 1 : 2) * real(vocabulary) * real(width);
+}
+
 double ModelGeometry::parameters() const {
-  const double norms = real(width) * (2 * real(layers) + 1);
-  return real(layers) * layer_parameters(*this) + norms + 2 * real(vocabulary) * real(width);
+  const double norms = real(width) * (2 * real(layers) + 1);  // biases are no more than these
+  return real(layers) * layer_parameters(*this) + norms + table_parameters();
 }
 
 double forward_flops(const ModelGeometry& g, double tokens, double scored) {
@@ -96,8 +100,10 @@ Cost evaluation_cost(const ModelGeometry& geometry, const DatasetSettings& datas
   const double bytes = type_bytes(type);
   const double attention =
       (real(geometry.heads) + 2 * real(geometry.kv_heads)) * real(geometry.head_dim);
-  const double activations =
-      longest * (2 * real(geometry.width) + 2 * attention + 3 * real(geometry.hidden)) * bytes;
+  const double activations = longest *
+                             (2 * real(geometry.width) + 2 * attention +
+                              real(geometry.mlp_matrices) * real(geometry.hidden)) *
+                             bytes;
   const double cache = perplexity ? 0
                                   : 2 * real(geometry.layers) * real(geometry.kv_heads) *
                                         real(geometry.head_dim) * longest * bytes;

@@ -25,16 +25,18 @@ double trained_parameters(const ModelGeometry& g, const RecipeSettings& recipe) 
   if (recipe.lora.rank == 0) return g.parameters();
   const double width = real(g.width), hidden = real(g.hidden);
   const double queries = real(g.heads * g.head_dim), keys = real(g.kv_heads * g.head_dim);
-  const double sides = 2 * (width + queries) + 2 * (width + keys) + 3 * (width + hidden);
+  const double sides =
+      2 * (width + queries) + 2 * (width + keys) + real(g.mlp_matrices) * (width + hidden);
   return real(g.layers) * real(recipe.lora.rank) * sides;
 }
 
-/// What a member of a group holds of whole weights and their gradients: a layer's and the next one's
-/// weights, the gradients of the layer and of the one that is being summed, with the others' terms;
-/// or those of what surrounds the layers.
+/// What a member of a group holds of whole weights and their gradients: a layer's and the next
+/// one's weights, the gradients of the layer and of the one that is being summed, with the others'
+/// terms; or those of what surrounds the layers.
 double whole_bytes(const ModelGeometry& g, const std::string& type) {
   const double table = real(g.vocabulary) * real(g.width);
-  const double layer = (g.parameters() - 2 * table) / real(std::max<int64_t>(g.layers, 1));
+  const double layer =
+      (g.parameters() - g.table_parameters()) / real(std::max<int64_t>(g.layers, 1));
   return std::max(layer * (2 * bytes_of(type) + 4 * kF32),
                   layer * bytes_of(type) + table * (bytes_of(type) + 2 * kF32));
 }
@@ -81,7 +83,7 @@ double activation_bytes(const ModelGeometry& g, int64_t chunks, int64_t tokens,
   // By row. Statistics (rstd twice, lse) are f32.
   const double lse = kF32 * real(g.heads), statistics = 2 * kF32 + lse;
   const double attention = element * (2 * width + 2 * queries + 2 * keys);
-  const double mlp = element * (2 * width + 3 * hidden);
+  const double mlp = element * (2 * width + real(g.mlp_matrices) * hidden);
   const double layer = attention + mlp + statistics;
   double kept = layers * layer;
   if (recompute != Recompute::none) kept = layers * element * width + layer;

@@ -57,6 +57,9 @@ void from_json(const nlohmann::json& json, Task& task);
 /// The geometry of a model that the cost needs (read from config.json by the caller).
 struct ModelGeometry {
   int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, hidden = 0, vocabulary = 0;
+  int64_t mlp_matrices = 3;         ///< of a layer: 2 without a gate
+  bool tied = false;                ///< the output is the embedding
+  double table_parameters() const;  ///< embedding and output
   double parameters() const;
 };
 using Geometries = std::map<std::string, ModelGeometry>;  ///< model name → geometry

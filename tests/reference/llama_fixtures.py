@@ -69,23 +69,25 @@ def make_model(shape, layers=2, intermediate=96, vocabulary=VOCABULARY):
 
 
 def with_scheme(model, keys):
-    """The same weights under other positions."""
-    config = LlamaConfig.from_dict(model.config.to_dict())
+    """The same weights under other positions, of whatever family (family_fixtures.py)."""
+    config = type(model.config).from_dict(model.config.to_dict())
     config._attn_implementation = "sdpa"
-    config.rope_parameters = {"rope_theta": 10000.0, "rope_type": "default", **(keys or {})}
+    share = {key: value for key, value in (config.rope_parameters or {}).items()
+             if key == "partial_rotary_factor"}
+    config.rope_parameters = {"rope_theta": 10000.0, "rope_type": "default", **share, **(keys or {})}
     if keys and keys["rope_type"] == "yarn":
         config.max_position_embeddings = int(keys["factor"] * ORIGINAL)
-    other = LlamaForCausalLM(config).float()
+    other = type(model)(config).float()
     other.load_state_dict(model.state_dict())
     return other.eval()
 
 
 def in_bf16(model):
     """As from_pretrained(dtype=bfloat16) does it: the frequencies stay in f32."""
-    frequencies = model.model.rotary_emb
-    model.model.rotary_emb = None
+    frequencies = model.base_model.rotary_emb
+    model.base_model.rotary_emb = None
     model = model.bfloat16()
-    model.model.rotary_emb = frequencies
+    model.base_model.rotary_emb = frequencies
     return model
 
 
@@ -118,19 +120,25 @@ def mean_loss(model, ids, targets):
                                              ignore_index=-100)
 
 
-def gradient_figures(model, expected, facts):
+def gradients_of(model, own_names):
+    """By the names that named_tensors gives them."""
+    return dict(pair for name, weight in model.named_parameters()
+                for pair in own_names(name, weight.grad.float()))
+
+
+def gradient_figures(model, expected, facts, own_names=lambda name, gradient: [(name, gradient)]):
     model = with_scheme(model, SCHEMES["yarn"])
     loss = mean_loss(model, *batch_of(0))
     loss.backward()
     facts["gradient_loss"] = float(loss)
-    for name, weight in model.named_parameters():
-        expected[f"gradient.{name}"] = weight.grad.clone()
+    exact = gradients_of(model, own_names)
+    for name, gradient in exact.items():
+        expected[f"gradient.{name}"] = gradient.clone().contiguous()
     rounded = in_bf16(with_scheme(model, SCHEMES["yarn"]))
     mean_loss(rounded, *batch_of(0)).backward()
     facts["bf16_gradient_deviation"] = {
-        name: float((weight.grad.float() - expected[f"gradient.{name}"]).norm()
-                    / expected[f"gradient.{name}"].norm())
-        for name, weight in rounded.named_parameters()}
+        name: float((gradient - exact[name]).norm() / exact[name].norm())
+        for name, gradient in gradients_of(rounded, own_names).items()}
 
 
 def rate_at(step):

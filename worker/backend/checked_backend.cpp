@@ -190,6 +190,51 @@ class CheckedBackend final : public Backend {
           [&] { inner_->rms_norm_backward(d_residual, d_weight, d_out, residual, rstd, weight); });
   }
 
+  void layer_norm(const Tensor& out, const Tensor& statistics, const Tensor& residual,
+                  const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  float epsilon) override {
+    require(is_matrix(residual), "layer_norm", "residual must be [R, D] in f32 or bf16");
+    const int64_t rows = residual.dim(0), width = residual.dim(1);
+    const Dtype dtype = residual.dtype();
+    require(is(out, dtype, {rows, width}) && is(statistics, Dtype::f32, {rows, 2}) &&
+                is(weight, dtype, {width}) && is(bias, dtype, {width}) &&
+                (x.empty() || is(x, dtype, {rows, width})),
+            "layer_norm",
+            "out, x [R, D], statistics f32 [R, 2], weight and bias [D] don't fit residual");
+    timed("layer_norm", 8 * elements_of(residual), bytes_of(out, residual, x) + bytes_of(x),
+          [&] { inner_->layer_norm(out, statistics, residual, x, weight, bias, epsilon); });
+  }
+  void layer_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_bias,
+                           const Tensor& d_out, const Tensor& residual, const Tensor& statistics,
+                           const Tensor& weight) override {
+    const char* const op = "layer_norm_backward";
+    require(is_matrix(residual), op, "residual must be [R, D] in f32 or bf16");
+    const int64_t rows = residual.dim(0), width = residual.dim(1);
+    const Dtype dtype = residual.dtype();
+    require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
+                is(statistics, Dtype::f32, {rows, 2}) && is(weight, dtype, {width}) &&
+                is(d_weight, Dtype::f32, {width}) && is(d_bias, Dtype::f32, {width}),
+            op,
+            "d_residual, d_out [R, D], d_weight, d_bias f32 [D], statistics f32 [R, 2] and weight "
+            "[D] don't fit");
+    timed(op, 14 * elements_of(residual), 4 * bytes_of(residual), [&] {
+      inner_->layer_norm_backward(d_residual, d_weight, d_bias, d_out, residual, statistics,
+                                  weight);
+    });
+  }
+
+  void add_bias(const Tensor& x, const Tensor& bias) override {
+    require(is_matrix(x) && is(bias, x.dtype(), {x.dim(1)}), "add_bias",
+            "x [R, N] and bias [N] don't fit");
+    timed("add_bias", elements_of(x), 2 * bytes_of(x), [&] { inner_->add_bias(x, bias); });
+  }
+  void add_bias_backward(const Tensor& d_bias, const Tensor& d_out) override {
+    require(is_matrix(d_out) && is(d_bias, Dtype::f32, {d_out.dim(1)}), "add_bias_backward",
+            "d_bias f32 [N] and d_out [R, N] don't fit");
+    timed("add_bias_backward", elements_of(d_out), bytes_of(d_out),
+          [&] { inner_->add_bias_backward(d_bias, d_out); });
+  }
+
   void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
             int64_t tokens) override {
     check_rope("rope", out, x, table, first_row, tokens);
@@ -247,6 +292,18 @@ class CheckedBackend final : public Backend {
             "swiglu_backward", "d_gate, d_up, d_out, gate and up must have one type and shape");
     timed("swiglu_backward", 10 * elements_of(gate), 5 * bytes_of(gate),
           [&] { inner_->swiglu_backward(d_gate, d_up, d_out, gate, up); });
+  }
+
+  void gelu(const Tensor& out, const Tensor& x, Gelu kind) override {
+    require(is_real(x) && is(out, x.dtype(), x.shape()), "gelu",
+            "out and x must have one type and shape");
+    timed("gelu", 20 * elements_of(x), bytes_of(out, x), [&] { inner_->gelu(out, x, kind); });
+  }
+  void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x, Gelu kind) override {
+    require(is_real(x) && is(d_x, x.dtype(), x.shape()) && is(d_out, x.dtype(), x.shape()),
+            "gelu_backward", "d_x, d_out and x must have one type and shape");
+    timed("gelu_backward", 25 * elements_of(x), bytes_of(d_x, d_out, x),
+          [&] { inner_->gelu_backward(d_x, d_out, x, kind); });
   }
 
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override {

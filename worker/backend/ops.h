@@ -66,6 +66,10 @@ struct RopeTensors {
   Tensor cos, sin;
 };
 
+/// x·Φ(x) with the normal distribution's Φ, or what the paper approximates it by:
+/// ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+enum class Gelu { exact, tanh };
+
 struct AdamwStep {
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   int64_t step = 1;          ///< from 1, for the bias correction
@@ -132,6 +136,26 @@ class Backend {
                                  const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
                                  const Tensor& weight) = 0;
 
+  // --- LayerNorm with the residual before it (Ba et al. 2016, eq. 4)
+  // ------------------------------
+  /// residual += x (when x is not empty); out = (residual − mean) · rstd · weight + bias, rstd =
+  /// 1/√(variance + ε). out, residual, x: [R, D]; weight, bias [D]; statistics f32 [R, 2]: mean and
+  /// rstd.
+  virtual void layer_norm(const Tensor& out, const Tensor& statistics, const Tensor& residual,
+                          const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          float epsilon) = 0;
+  /// d_residual += the gradient through the norm; d_weight, d_bias f32 [D] += …
+  virtual void layer_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
+                                   const Tensor& d_bias, const Tensor& d_out,
+                                   const Tensor& residual, const Tensor& statistics,
+                                   const Tensor& weight) = 0;
+
+  // --- bias of a product: x[r, :] += bias
+  // ---------------------------------------------------------
+  virtual void add_bias(const Tensor& x, const Tensor& bias) = 0;  ///< x [R, N], bias [N]
+  /// d_bias f32 [N] += Σ_r d_out[r, :].
+  virtual void add_bias_backward(const Tensor& d_bias, const Tensor& d_out) = 0;
+
   // --- rope, rotate-half layout: pair i is elements i and i + pairs ------------------------------
   /// out[r, h, :] = x[r, h, :] rotated by the table's row first_row + (r mod T), amplitudes
   /// included. x, out [R, heads, K], may be the same tensor; elements past 2·pairs are copied.
@@ -183,6 +207,13 @@ class Backend {
   /// d_gate and d_up are overwritten; either may be the storage of gate or up.
   virtual void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                                const Tensor& gate, const Tensor& up) = 0;
+
+  // --- GELU (Hendrycks & Gimpel 2016), out and x of one shape
+  // -------------------------------------
+  virtual void gelu(const Tensor& out, const Tensor& x, Gelu kind) = 0;
+  /// d_x is overwritten; it may be the storage of d_out or x.
+  virtual void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x,
+                             Gelu kind) = 0;
 
   // --- cross-entropy over a chunk of logits
   // -------------------------------------------------------

@@ -7,6 +7,12 @@
 
 namespace ropesweep::llama {
 
+inline backend::Tensor copied(backend::Backend& backend, const backend::Tensor& x) {
+  const backend::Tensor copy = backend.allocate(x.dtype(), x.shape());
+  backend.copy(copy, x);
+  return copy;
+}
+
 /// One run over [B, T] tokens.
 struct Model::Pass {
   int64_t batch = 1;    ///< B
@@ -27,7 +33,7 @@ struct Model::Pass {
 
 struct Model::AttentionActivations {
   backend::Tensor residual;           ///< [R, D] the block's input
-  backend::Tensor rstd;               ///< [R] f32
+  backend::Tensor rstd;               ///< [R] f32; a LayerNorm's statistics [R, 2]
   backend::Tensor normed;             ///< [R, D]
   backend::Tensor query, key, value;  ///< [R, H, K], [R, G, K] rotated, [R, G, K]
   backend::Tensor attended;           ///< [R, H, K] softmax(q kᵀ) v
@@ -36,10 +42,10 @@ struct Model::AttentionActivations {
 
 struct Model::MlpActivations {
   backend::Tensor residual;  ///< [R, D] the block's input
-  backend::Tensor rstd;      ///< [R] f32
+  backend::Tensor rstd;      ///< as above
   backend::Tensor normed;    ///< [R, D]
-  backend::Tensor gate, up;  ///< [R, F]
-  backend::Tensor hidden;    ///< [R, F] silu(gate) · up
+  backend::Tensor gate, up;  ///< [R, F]; without a gate that is empty
+  backend::Tensor hidden;    ///< [R, F] silu(gate) · up, or gelu(up)
 };
 
 struct Model::LayerActivations {

@@ -48,8 +48,10 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     gather_after(layer, next, &head);
     if (recompute == Recompute::none) {
       pass.keep = true;
+      const Tensor input = residual;
       residual = attention_block(w, layer, pass, residual, kept[layer].attention);
-      residual = mlp_block(w, pass, residual, kept[layer].mlp);
+      residual =
+          mlp_block(w, pass, parallel_residual() ? input : residual, residual, kept[layer].mlp);
     } else {
       kept[layer].input = residual;
       residual = new_rows(pass.rows(), config_.width);
@@ -63,7 +65,8 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
         }
       }
       MlpActivations mlp;
-      mlp_block(w, pass, residual, mlp);
+      const Tensor input = parallel_residual() ? kept[layer].input : residual;
+      mlp_block(w, pass, input, residual, mlp);
     }
   }
 
@@ -81,11 +84,14 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     const Layer d_w = parts_.layer_gradients(gradients, layer);
     if (recompute != Recompute::none) {
       const Tensor middle = attention_block(w, layer, pass, a.input, a.attention);
-      mlp_block(w, pass, middle, a.mlp);
+      mlp_block(w, pass, parallel_residual() ? a.input : middle, middle, a.mlp);
     }
+    // Side by side, both blocks have the gradient that comes to the layer.
+    Tensor d_after = parallel_residual() ? copied(backend_, d_residual) : d_residual;
     mlp_backward(w, d_residual, a.mlp, d_w);
     a.mlp = {};
-    attention_backward(w, pass, d_residual, a.attention, d_w);
+    attention_backward(w, pass, d_after, d_residual, a.attention, d_w);
+    d_after = {};
     a = {};
     summing.finish();
     summing = parts_.reduce_layer(gradients, layer, d_w);
@@ -118,8 +124,8 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
       continue;
     }
     const Tensor input = residual.rows(first, rows), target_ids = upload_ids(chunk_targets);
-    const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
-    backend_.rms_norm(normed, rstd, input, Tensor(), head.final_norm, config_.norm_epsilon);
+    const Tensor normed = new_rows(rows, config_.width);
+    const Tensor rstd = norm(normed, input, head.final_norm, head.final_norm_bias);
     const Tensor logits = new_f32({rows, config_.vocabulary});
     backend_.product(logits, normed, head.output, false);
 
@@ -129,8 +135,8 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
     backend_.product_backward_weight(gradients.output, d_logits, normed);
     const Tensor d_normed = new_rows(rows, config_.width);
     backend_.product_backward_input(d_normed, d_logits, head.output, false);
-    backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
-                               rstd, head.final_norm);
+    norm_backward(d_residual.rows(first, rows), gradients.final_norm, gradients.final_norm_bias,
+                  d_normed, input, rstd, head.final_norm);
   }
   std::vector<float> nll(static_cast<size_t>(pass.rows()));
   backend_.download(nll.data(), losses);
@@ -139,6 +145,7 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
 
 void Model::mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivations& a,
                          const Layer& gradients) {
+  if (!config_.family.gated) return plain_mlp_backward(w, d_residual, a, gradients);
   const int64_t rows = d_residual.dim(0);
   // x += down · hidden
   backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
@@ -154,20 +161,23 @@ void Model::mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivation
   backend_.product_backward_input(d_normed, d_gate, w.gate, false);
   backend_.product_backward_input(d_normed, d_up, w.up, true);
   // n = rms_norm(x)
-  backend_.rms_norm_backward(d_residual, gradients.mlp_norm, d_normed, a.residual, a.rstd,
-                             w.mlp_norm);
+  norm_backward(d_residual, gradients.mlp_norm, gradients.mlp_norm_bias, d_normed, a.residual,
+                a.rstd, w.mlp_norm);
 }
 
-void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d_residual,
-                               AttentionActivations& a, const Layer& gradients) {
+/// d_after: the gradient of what the block gave. d_residual += the gradient through the block.
+void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d_after,
+                               const Tensor& d_residual, AttentionActivations& a,
+                               const Layer& gradients) {
   const int64_t rows = pass.rows();
   const int64_t query_width = config_.heads * config_.head_dim;
   const int64_t key_width = config_.kv_heads * config_.head_dim;
   // x += o · attended
-  backend_.product_backward_weight(gradients.attention_output, d_residual,
+  add_bias_backward(gradients.attention_output_bias, d_after);
+  backend_.product_backward_weight(gradients.attention_output, d_after,
                                    a.attended.reshape({rows, query_width}));
   const Tensor d_attended = new_rows(rows, query_width);
-  backend_.product_backward_input(d_attended, d_residual, w.attention_output, false);
+  backend_.product_backward_input(d_attended, d_after, w.attention_output, false);
   // attended = attention(q, k, v)
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
@@ -183,6 +193,9 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   // q, k = rope(products of n)
   rotate_backward(d_query, pass.rope.query, pass);
   rotate_backward(d_key, pass.rope.key, pass);
+  add_bias_backward(gradients.query_bias, d_query);
+  add_bias_backward(gradients.key_bias, d_key);
+  add_bias_backward(gradients.value_bias, d_value);
   const Tensor d_normed = new_rows(rows, config_.width);
   const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
                            const Tensor& d_weight, bool accumulate) {
@@ -194,8 +207,8 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   through(d_key, key_width, w.key, gradients.key, true);
   through(d_value, key_width, w.value, gradients.value, true);
   // n = rms_norm(x)
-  backend_.rms_norm_backward(d_residual, gradients.attention_norm, d_normed, a.residual, a.rstd,
-                             w.attention_norm);
+  norm_backward(d_residual, gradients.attention_norm, gradients.attention_norm_bias, d_normed,
+                a.residual, a.rstd, w.attention_norm);
 }
 
 }  // namespace ropesweep::llama

@@ -18,16 +18,23 @@ struct Layer {
   backend::Tensor mlp_norm;           ///< [D] post_attention_layernorm
   backend::Tensor gate, up;           ///< [F, D]
   backend::Tensor down;               ///< [D, F]
+  // Empty where the family has none (family.h), like `gate`.
+  backend::Tensor attention_norm_bias, mlp_norm_bias;         ///< [D]
+  backend::Tensor query_bias, key_bias, value_bias;           ///< [H·K], [G·K], [G·K]
+  backend::Tensor attention_output_bias, up_bias, down_bias;  ///< [D], [F], [D]
 };
 
 struct Weights {
   backend::Tensor embedding;  ///< [V, D]
   std::vector<Layer> layers;
-  backend::Tensor final_norm;  ///< [D]
-  backend::Tensor output;      ///< [V, D]; the same storage as `embedding` when tied
+  backend::Tensor final_norm;       ///< [D]
+  backend::Tensor output;           ///< [V, D]; the same storage as `embedding` when tied
+  backend::Tensor final_norm_bias;  ///< [D], or empty
+  Naming naming = Naming::llama;
 };
 
-/// A weight by its Hugging Face name. `matrix`: decay touches it.
+/// A weight by its Hugging Face name (GPT-NeoX's query, key and value, which are stored as one, by
+/// names of their own: fused_heads.h). `matrix`: decay touches it.
 struct NamedTensor {
   std::string name;
   backend::Tensor tensor;
@@ -46,8 +53,8 @@ class WeightParts;
 Weights load_weights(backend::Backend& backend, const std::filesystem::path& directory,
                      const Config& config, backend::Dtype type, const WeightParts* parts = nullptr);
 
-/// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1. Each
-/// tensor depends on (seed, its name) only. In a group each rank keeps its part.
+/// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1, biases
+/// 0. Each tensor depends on (seed, its name) only. In a group each rank keeps its part.
 Weights init_weights(backend::Backend& backend, const Config& config, backend::Dtype type,
                      uint64_t seed, const WeightParts* parts = nullptr);
 

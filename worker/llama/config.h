@@ -1,4 +1,5 @@
-// A Llama's shape, as Hugging Face's config.json gives it (both the v4 and the v5 era).
+// A Llama's shape, or a relative's (family.h), as Hugging Face's config.json gives it (both the v4
+// and the v5 era).
 #pragma once
 
 #include <cstdint>
@@ -8,10 +9,12 @@
 
 #include "experiments/position_encoding.h"
 #include "experiments/task.h"
+#include "worker/llama/family.h"
 
 namespace ropesweep::llama {
 
 struct Config {
+  Family family;                     ///< model_type and what depends on it
   int64_t layers = 0;                ///< num_hidden_layers
   int64_t width = 0;                 ///< hidden_size, D
   int64_t hidden = 0;                ///< intermediate_size, F
@@ -20,10 +23,10 @@ struct Config {
   int64_t head_dim = 0;              ///< head_dim, or D / H; even, 32 to 256
   int64_t vocabulary = 0;            ///< vocab_size, V
   bool tied = false;                 ///< tie_word_embeddings
-  float norm_epsilon = 1e-5f;        ///< rms_norm_eps
+  float norm_epsilon = 1e-5f;        ///< rms_norm_eps or layer_norm_eps
   double initializer_range = 0.02;   ///< deviation of fresh weights; 0: 1/√fan-in
   int64_t max_positions = 0;         ///< max_position_embeddings
-  RotaryShape rotary;                ///< base, original length, rotated share, own factors
+  RotaryShape rotary;                ///< dimensions that rotate, base, original length, own factors
   std::string own_scheme = "none";   ///< the checkpoint's own positions as a scheme call …
   double own_scale = 1;              ///< … and its scale
   int64_t bos_id = -1, eos_id = -1;  ///< -1: none (the first of a list)

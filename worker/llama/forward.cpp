@@ -5,6 +5,9 @@
 //                x += down · (silu(gate n) ⊙ up n)                n = rms_norm(x)
 //   logits = output · rms_norm(x)
 //
+// Other families (family.h) have LayerNorms, biases, an MLP without a gate, or one that reads the
+// layer's input x; family_blocks.cpp has what they need.
+//
 // The residual stream x has the model's type. The products that end a block add to it while their
 // sums are still in f32, so in bf16 it is rounded once a block, where PyTorch rounds twice, and no
 // pass over memory is spent on the addition.
@@ -35,12 +38,6 @@ constexpr int64_t least_rows = 32;
 // Bytes of f32 logits that exist at a time when only losses are asked for.
 constexpr int64_t loss_logits_bytes = int64_t{64} << 20;
 
-Tensor copied(Backend& backend, const Tensor& x) {
-  const Tensor copy = backend.allocate(x.dtype(), x.shape());
-  backend.copy(copy, x);
-  return copy;
-}
-
 }  // namespace
 
 Model::Model(Backend& backend, Config config, Weights weights, backend::Collective* group)
@@ -53,7 +50,7 @@ Model::Model(Backend& backend, Config config, Weights weights, backend::Collecti
 }
 
 void Model::use_positions(std::shared_ptr<const PositionEncoding> positions) {
-  if (positions->shape().head_dim != config_.head_dim) {
+  if (positions->shape().head_dim != config_.rotary.head_dim) {
     throw std::invalid_argument("Model::use_positions: built for another head dimension");
   }
   positions_ = std::move(positions);
@@ -134,7 +131,10 @@ void Model::rotate_backward(const Tensor& d_x, const backend::RopeTensors& table
 
 backend::AttentionShape Model::attention_shape(int64_t batch, int64_t queries, int64_t keys) const {
   const float scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
-  return {batch, queries, keys, config_.heads, config_.kv_heads, config_.head_dim, scale};
+  backend::AttentionShape shape = {
+      batch, queries, keys, config_.heads, config_.kv_heads, config_.head_dim, scale};
+  if (config_.family.window > 0) shape.farthest = config_.family.window;
+  return shape;
 }
 
 Tensor Model::embed(const Pass& pass, const Tensor& table) {
@@ -159,11 +159,11 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   const int64_t rows = pass.rows();
   a.residual = residual;
   a.normed = new_rows(rows, config_.width);
-  a.rstd = new_f32({rows});
-  backend_.rms_norm(a.normed, a.rstd, residual, Tensor(), w.attention_norm, config_.norm_epsilon);
+  a.rstd = norm(a.normed, residual, w.attention_norm, w.attention_norm_bias);
 
   a.query = new_rows(rows, config_.heads * config_.head_dim);
   backend_.product(a.query, a.normed, w.query, false);
+  add_bias(a.query, w.query_bias);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
@@ -171,6 +171,7 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
   backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
                    w.attention_output, true);
+  add_bias(out, w.attention_output_bias);
   return out;
 }
 
@@ -186,6 +187,8 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
       in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
   backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
+  add_bias(a.key, w.key_bias);
+  add_bias(a.value, w.value_bias);
 
   if (pass.recorded()) return attend_recorded(layer, pass, a);
   Tensor key = a.key, value = a.value;
@@ -207,14 +210,15 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
                      attention_shape(pass.batch, pass.tokens, keys));
 }
 
-/// residual + down · swiglu; in place unless the pass keeps its activations.
-Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual,
-                        MlpActivations& a) {
+/// residual + down · swiglu of the input's norm, which is the residual's or, beside attention, the
+/// layer's input's; in place unless the pass keeps its activations.
+Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& input,
+                        const Tensor& residual, MlpActivations& a) {
   const int64_t rows = residual.dim(0);
-  a.residual = residual;
+  a.residual = input;
   a.normed = new_rows(rows, config_.width);
-  a.rstd = new_f32({rows});
-  backend_.rms_norm(a.normed, a.rstd, residual, Tensor(), w.mlp_norm, config_.norm_epsilon);
+  a.rstd = norm(a.normed, input, w.mlp_norm, w.mlp_norm_bias);
+  if (!config_.family.gated) return plain_mlp(w, pass, residual, a);
 
   a.gate = new_rows(rows, config_.hidden);
   a.up = new_rows(rows, config_.hidden);
@@ -237,6 +241,7 @@ Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     const Layer w = next.take();
     gather_after(layer, next, head);
+    const Tensor input = parallel_residual() ? copied(backend_, residual) : residual;
     {
       AttentionActivations a;
       attention_block(w, layer, pass, residual, a);
@@ -245,7 +250,7 @@ Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
       const int64_t left = pass.rows() - first;
       count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      mlp_block(w, pass, residual.rows(first, count), a);
+      mlp_block(w, pass, input.rows(first, count), residual.rows(first, count), a);
     }
   }
   return residual;
@@ -254,8 +259,8 @@ Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
 /// The final norm and the output product: f32 [rows, V].
 Tensor Model::output_logits(const Head& head, const Tensor& residual) {
   const int64_t rows = residual.dim(0);
-  const Tensor normed = new_rows(rows, config_.width), rstd = new_f32({rows});
-  backend_.rms_norm(normed, rstd, residual, Tensor(), head.final_norm, config_.norm_epsilon);
+  const Tensor normed = new_rows(rows, config_.width);
+  norm(normed, residual, head.final_norm, head.final_norm_bias);
   const Tensor logits = new_f32({rows, config_.vocabulary});
   backend_.product(logits, normed, head.output, false);
   return logits;

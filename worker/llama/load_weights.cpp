@@ -7,6 +7,7 @@
 
 #include "experiments/error.h"
 #include "worker/llama/checkpoint.h"
+#include "worker/llama/fused_heads.h"
 #include "worker/llama/safetensors.h"
 #include "worker/llama/weight_parts.h"
 #include "worker/llama/weight_slots.h"
@@ -32,16 +33,24 @@ struct Source {
   FileTensor tensor;
 };
 
+/// The name under which a slot's values are stored. GPT-NeoX's output has had two.
+std::string stored_name(const SafetensorsDirectory& files, const WeightSlot& slot) {
+  const std::string fused = fused_name(slot.name);
+  if (!fused.empty()) return fused;
+  return slot.name == "embed_out.weight" && !files.has(slot.name) ? output_name : slot.name;
+}
+
 /// The sources of all slots in the order in which they lie on the disk.
 std::vector<Source> sources_of(const SafetensorsDirectory& files,
                                const std::vector<WeightSlot>& slots) {
   std::vector<Source> sources;
   for (const WeightSlot& slot : slots) {
-    const auto [tensor, reader] = files.tensor(slot.name);
-    if (tensor.shape != slot.shape) {
+    const std::string name = stored_name(files, slot);
+    const auto [tensor, reader] = files.tensor(name);
+    const Shape shape = fused_name(slot.name).empty() ? slot.shape : fused_shape(slot.shape);
+    if (tensor.shape != shape) {
       throw_user_error("{}: tensor {} has shape {}, config.json asks for {}",
-                       reader->file().string(), slot.name, shape_text(tensor.shape),
-                       shape_text(slot.shape));
+                       reader->file().string(), name, shape_text(tensor.shape), shape_text(shape));
     }
     sources.push_back({&slot, tensor});
   }
@@ -65,16 +74,27 @@ Tensor load_tensor(Backend& backend, const FileTensor& source, const Shape& shap
   return tensor;
 }
 
-/// Tensors that no Llama of this config has would be left out of the sums: the user should know.
+Tensor load_slot(Backend& backend, const FileTensor& source, const WeightSlot& slot,
+                 const Config& config, Dtype type) {
+  if (fused_name(slot.name).empty()) return load_tensor(backend, source, slot.shape, type);
+  const std::vector<uint8_t> bytes = split_heads(source.bytes, config.heads, fused_part(slot.name));
+  return load_tensor(backend, {source.type, slot.shape, bytes}, slot.shape, type);
+}
+
+/// Tensors that no model of this config has would be left out of the sums: the user should know.
 void warn_of_unused(const SafetensorsDirectory& files, const std::vector<WeightSlot>& slots,
                     const std::filesystem::path& directory) {
   std::vector<std::string> unused;
   for (const std::string& name : files.names()) {
-    const bool used = std::any_of(slots.begin(), slots.end(),
-                                  [&](const WeightSlot& slot) { return slot.name == name; });
-    // Old checkpoints carry their frequencies; a tied output may be stored a second time.
-    const bool harmless =
-        name.find("rotary_emb.inv_freq") != std::string::npos || name == output_name;
+    const bool used = std::any_of(slots.begin(), slots.end(), [&](const WeightSlot& slot) {
+      return stored_name(files, slot) == name;
+    });
+    // Old checkpoints carry their frequencies, GPT-NeoX's their masks; a tied output may be stored
+    // a second time.
+    const bool harmless = name.find("rotary_emb.inv_freq") != std::string::npos ||
+                          name.ends_with(".attention.bias") ||
+                          name.ends_with(".attention.masked_bias") || name == output_name ||
+                          name == "embed_out.weight";
     if (!used && !harmless) unused.push_back(name);
   }
   if (!unused.empty()) {
@@ -106,7 +126,7 @@ Weights load_weights(Backend& backend, const std::filesystem::path& directory, c
       read_ahead(sources[asked].tensor);
       bytes_ahead += sources[asked].tensor.bytes.size();
     }
-    const Tensor whole = load_tensor(backend, tensor, slot->shape, type);
+    const Tensor whole = load_slot(backend, tensor, *slot, config, type);
     *slot->tensor = parts == nullptr ? whole : parts->shard_of(whole);
     bytes_ahead -= tensor.bytes.size();
   }
@@ -128,8 +148,9 @@ Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_
           config.initializer_range > 0 ? config.initializer_range : 1 / std::sqrt(fan_in);
       backend.random_normal(drawn, seed, stream_of(slot.name), static_cast<float>(deviation));
     } else {
-      const std::vector<float> ones(static_cast<size_t>(drawn.elements()), 1.0F);
-      backend.upload(drawn, ones.data());
+      const float value = slot.name.ends_with(".bias") ? 0.0F : 1.0F;
+      const std::vector<float> values(static_cast<size_t>(drawn.elements()), value);
+      backend.upload(drawn, values.data());
     }
     *slot.tensor = drawn;
     if (type != Dtype::f32) {

@@ -83,8 +83,9 @@ class Model {
   backend::Tensor attention_block(const Layer& w, size_t layer, const Pass& pass,
                                   const backend::Tensor& residual, AttentionActivations& a);
   void attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a);
-  backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& residual,
-                            MlpActivations& a);
+  backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& input,
+                            const backend::Tensor& residual, MlpActivations& a);
+  bool parallel_residual() const { return config_.family.parallel_residual; }
   backend::Tensor infer_layers(const Pass& pass, Gathering<Head>* head);
   std::vector<float> score(const Head& head, const backend::Tensor& residual,
                            std::span<const int32_t> targets);
@@ -107,8 +108,23 @@ class Model {
                        const backend::Tensor& d_residual);
   void mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
                     const Layer& gradients);
-  void attention_backward(const Layer& w, const Pass& pass, const backend::Tensor& d_residual,
-                          AttentionActivations& a, const Layer& gradients);
+  void attention_backward(const Layer& w, const Pass& pass, const backend::Tensor& d_after,
+                          const backend::Tensor& d_residual, AttentionActivations& a,
+                          const Layer& gradients);
+
+  // family_blocks.cpp
+  backend::Tensor norm(const backend::Tensor& out, const backend::Tensor& residual,
+                       const backend::Tensor& weight, const backend::Tensor& bias);
+  void norm_backward(const backend::Tensor& d_residual, const backend::Tensor& d_weight,
+                     const backend::Tensor& d_bias, const backend::Tensor& d_out,
+                     const backend::Tensor& residual, const backend::Tensor& statistics,
+                     const backend::Tensor& weight);
+  void add_bias(const backend::Tensor& x, const backend::Tensor& bias);
+  void add_bias_backward(const backend::Tensor& d_bias, const backend::Tensor& d_out);
+  backend::Tensor plain_mlp(const Layer& w, const Pass& pass, const backend::Tensor& residual,
+                            MlpActivations& a);
+  void plain_mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
+                          const Layer& gradients);
 
   // sequence_split.cpp
   void attend_split(const SequenceSplit& split, AttentionActivations& a);

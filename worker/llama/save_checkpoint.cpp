@@ -5,6 +5,7 @@
 // files of the directory (losses, saved states) stay.
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -13,6 +14,7 @@
 #include "experiments/error.h"
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/durable_file.h"
+#include "worker/llama/fused_heads.h"
 #include "worker/llama/rope_settings.h"
 #include "worker/llama/safetensors.h"
 #include "worker/llama/weight_parts.h"
@@ -32,17 +34,20 @@ const char* const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json"
                                        "special_tokens_map.json", "tokenizer.model",
                                        "generation_config.json"};
 
-/// A tensor to be written.
+/// A tensor to be written: one of the model's, or several that are stored as one.
 struct Saved {
   std::string name;
-  Tensor kept;           ///< whole, or this rank's part
-  backend::Shape shape;  ///< of the whole
+  std::vector<Tensor> kept;  ///< whole, or this rank's parts
+  backend::Shape shape;      ///< of the whole of each
   const WeightParts* parts = nullptr;
 
-  Tensor whole() const { return parts == nullptr ? kept : parts->whole_of(kept, shape); }
+  Tensor whole(size_t i) const {
+    return parts == nullptr ? kept[i] : parts->whole_of(kept[i], shape);
+  }
+  backend::Shape stored_shape() const { return kept.size() == 1 ? shape : fused_shape(shape); }
   uint64_t bytes(Dtype type) const {
     uint64_t bytes = backend::size_of(type);
-    for (const int64_t extent : shape) bytes *= static_cast<uint64_t>(extent);
+    for (const int64_t extent : stored_shape()) bytes *= static_cast<uint64_t>(extent);
     return bytes;
   }
 };
@@ -55,9 +60,19 @@ std::vector<Saved> saved_tensors(const Weights& weights, const WeightParts* part
   const std::vector<backend::Shape> shapes =
       sharded ? parts->shapes() : std::vector<backend::Shape>();
   std::vector<Saved> tensors;
-  for (const NamedTensor& named : named_tensors(weights)) {
-    tensors.push_back({named.name, named.tensor,
-                       sharded ? shapes.at(tensors.size()) : named.tensor.shape(), parts});
+  const std::vector<NamedTensor> all = named_tensors(weights);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::string fused = fused_name(all[i].name);
+    const auto begun = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const Saved& saved) { return saved.name == fused; });
+    if (begun != tensors.end()) {
+      begun->kept.push_back(all[i].tensor);
+      continue;
+    }
+    tensors.push_back({fused.empty() ? all[i].name : fused,
+                       {all[i].tensor},
+                       sharded ? shapes.at(i) : all[i].tensor.shape(),
+                       parts});
   }
   return tensors;
 }
@@ -77,32 +92,41 @@ std::vector<Shard> split_into_shards(const std::vector<Saved>& tensors, Dtype ty
   return shards;
 }
 
-void write_shard(Backend& backend, const fs::path& file, const Shard& shard, Dtype type) {
+/// The whole of one of a Saved's tensors, on the host.
+std::vector<uint8_t> host_bytes(Backend& backend, const Tensor& whole, Dtype type) {
+  Tensor source = whole;
+  if (source.dtype() != type) {
+    source = backend.allocate(type, whole.shape());
+    backend.copy(source, whole);
+  }
+  std::vector<uint8_t> bytes(source.bytes());
+  backend.download(bytes.data(), source);
+  return bytes;
+}
+
+void write_shard(Backend& backend, const fs::path& file, const Shard& shard, Dtype type,
+                 const Config& config) {
   const FileType file_type = type == Dtype::bf16 ? FileType::bf16 : FileType::f32;
   std::vector<SafetensorsWriter::Entry> entries;
-  for (const Saved& saved : shard) entries.push_back({saved.name, file_type, saved.shape});
+  for (const Saved& saved : shard) entries.push_back({saved.name, file_type, saved.stored_shape()});
   SafetensorsWriter writer(file, entries, {{"format", "pt"}});
-  std::vector<uint8_t> bytes;
   for (const Saved& saved : shard) {
-    const Tensor whole = saved.whole();
-    Tensor source = whole;
-    if (source.dtype() != type) {
-      source = backend.allocate(type, whole.shape());
-      backend.copy(source, whole);
+    std::vector<std::vector<uint8_t>> of_each;
+    for (size_t i = 0; i < saved.kept.size(); ++i) {
+      of_each.push_back(host_bytes(backend, saved.whole(i), type));
     }
-    bytes.resize(source.bytes());
-    backend.download(bytes.data(), source);
-    writer.write(bytes);
+    writer.write(of_each.size() == 1 ? of_each.front() : join_heads(of_each, config.heads));
   }
   writer.finish();
 }
 
 /// Writes the weights into `folder`; returns the names of the files.
 std::vector<std::string> write_weights(Backend& backend, const fs::path& folder,
-                                       const std::vector<Saved>& tensors, Dtype type) {
+                                       const std::vector<Saved>& tensors, Dtype type,
+                                       const Config& config) {
   const std::vector<Shard> shards = split_into_shards(tensors, type);
   if (shards.size() == 1) {
-    write_shard(backend, folder / "model.safetensors", shards.front(), type);
+    write_shard(backend, folder / "model.safetensors", shards.front(), type, config);
     return {"model.safetensors"};
   }
   std::vector<std::string> names;
@@ -110,7 +134,7 @@ std::vector<std::string> write_weights(Backend& backend, const fs::path& folder,
   uint64_t total = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     names.push_back(fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
-    write_shard(backend, folder / names.back(), shards[i], type);
+    write_shard(backend, folder / names.back(), shards[i], type, config);
     for (const Saved& saved : shards[i]) {
       index["weight_map"][saved.name] = names.back();
       total += saved.bytes(type);
@@ -138,8 +162,6 @@ std::vector<std::string> copy_tokenizer(const fs::path& source, const fs::path& 
 /// The source config with what may have changed put in.
 json make_config(const Config& config, Dtype type, const std::string& scheme, double scale) {
   json written = config.source.is_object() ? config.source : json::object();
-  written["architectures"] = {"LlamaForCausalLM"};
-  written["model_type"] = "llama";
   written["num_hidden_layers"] = config.layers;
   written["hidden_size"] = config.width;
   written["intermediate_size"] = config.hidden;
@@ -152,6 +174,7 @@ json make_config(const Config& config, Dtype type, const std::string& scheme, do
   written["torch_dtype"] = type_name;
   if (written.contains("dtype")) written["dtype"] = type_name;
   write_rope_settings(written, scheme, scale, config.rotary);
+  write_family_keys(written, config);
   return written;
 }
 
@@ -175,14 +198,16 @@ void save_checkpoint(Backend& backend, const fs::path& directory, const Weights&
   const std::vector<Saved> tensors = saved_tensors(weights, parts);
   backend::Collective* const group = parts == nullptr ? nullptr : parts->group();
   if (group != nullptr && group->rank() != 0) {  // gives its parts, in the order of the files
-    for (const Saved& saved : tensors) saved.whole();
+    for (const Saved& saved : tensors) {
+      for (size_t i = 0; i < saved.kept.size(); ++i) saved.whole(i);
+    }
     return group->barrier();
   }
   fs::create_directories(directory);
   const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
   fs::remove_all(stage);
   fs::create_directory(stage);
-  std::vector<std::string> names = write_weights(backend, stage, tensors, type);
+  std::vector<std::string> names = write_weights(backend, stage, tensors, type, config);
   for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
   write_synced(stage / "config.json", written.dump(2) + "\n");
 

@@ -2,7 +2,6 @@
 #include "worker/llama/weight_parts.h"
 
 #include <algorithm>
-#include <array>
 
 #include "worker/llama/weight_slots.h"
 
@@ -11,6 +10,17 @@ namespace ropesweep::llama {
 using backend::Dtype;
 using backend::Shape;
 using backend::Tensor;
+
+namespace {
+
+/// The final norm, with its bias where there is one.
+std::vector<Tensor> head_norms(const Tensor& weight, const Tensor& bias) {
+  std::vector<Tensor> norms = {weight};
+  if (!bias.empty()) norms.push_back(bias);
+  return norms;
+}
+
+}  // namespace
 
 WeightParts::WeightParts(backend::Backend& backend, const Config& config,
                          backend::Collective* group)
@@ -114,32 +124,42 @@ Gathering<Layer> WeightParts::layer(const Weights& kept, size_t layer) const {
   if (!sharded()) return {kept.layers[layer], {}};
   std::vector<Tensor> shards;
   std::vector<Shape> shapes;
-  for (const auto& [name, field] : layer_fields()) {
+  for (const auto& [name, field] : layer_fields(config_)) {
     shards.push_back(kept.layers[layer].*field);
     shapes.push_back(layer_shape(config_, field));
   }
   PendingParts pending;
   const std::vector<Tensor> gathered = gather(shards, shapes, pending);
   Layer whole;
-  for (size_t i = 0; i < gathered.size(); ++i) whole.*(layer_fields()[i].field) = gathered[i];
+  const std::vector<LayerField> fields = layer_fields(config_);
+  for (size_t i = 0; i < gathered.size(); ++i) whole.*(fields[i].field) = gathered[i];
   return {std::move(whole), std::move(pending)};
 }
 
 Gathering<Head> WeightParts::head(const Weights& kept) const {
-  if (!sharded()) return {{kept.final_norm, kept.output}, {}};
-  const Shape norm = {config_.width}, output = {config_.vocabulary, config_.width};
+  if (!sharded()) return {{kept.final_norm, kept.output, kept.final_norm_bias}, {}};
+  const std::vector<Tensor> norms = head_norms(kept.final_norm, kept.final_norm_bias);
+  const std::vector<Shape> shapes(norms.size(), Shape{config_.width});
+  const Shape output = {config_.vocabulary, config_.width};
   PendingParts pending;  // two messages: one would copy the large matrix into it and out of it
-  Head whole{gather({&kept.final_norm, 1}, {&norm, 1}, pending)[0],
-             gather({&kept.output, 1}, {&output, 1}, pending)[0]};
+  const std::vector<Tensor> whole_norms = gather(norms, shapes, pending);
+  Head whole;
+  whole.final_norm = whole_norms.front();
+  if (whole_norms.size() > 1) whole.final_norm_bias = whole_norms.back();
+  whole.output = gather({&kept.output, 1}, {&output, 1}, pending)[0];
   return {std::move(whole), std::move(pending)};
 }
 
 Weights WeightParts::whole(const Weights& kept) const {
   if (!sharded()) return kept;
   Weights all;
+  all.naming = kept.naming;
   all.embedding = embedding(kept).take();
   for (size_t i = 0; i < kept.layers.size(); ++i) all.layers.push_back(layer(kept, i).take());
   all.final_norm = whole_of(kept.final_norm, {config_.width});
+  if (!kept.final_norm_bias.empty()) {
+    all.final_norm_bias = whole_of(kept.final_norm_bias, {config_.width});
+  }
   all.output = output_is_tied(kept) ? all.embedding
                                     : whole_of(kept.output, {config_.vocabulary, config_.width});
   return all;
@@ -152,15 +172,20 @@ Tensor WeightParts::embedding_gradient(const Weights& kept) const {
 Layer WeightParts::layer_gradients(const Weights& kept, size_t layer) const {
   if (!sharded()) return kept.layers[layer];
   Layer gradients;
-  for (const auto& [name, field] : layer_fields()) {
+  for (const auto& [name, field] : layer_fields(config_)) {
     gradients.*field = gradient_of(kept.layers[layer].*field, layer_shape(config_, field));
   }
   return gradients;
 }
 
 Head WeightParts::head_gradients(const Weights& kept) const {
-  return {gradient_of(kept.final_norm, {config_.width}),
-          gradient_of(kept.output, {config_.vocabulary, config_.width})};
+  Head gradients{gradient_of(kept.final_norm, {config_.width}),
+                 gradient_of(kept.output, {config_.vocabulary, config_.width}),
+                 {}};
+  if (!kept.final_norm_bias.empty()) {
+    gradients.final_norm_bias = gradient_of(kept.final_norm_bias, {config_.width});
+  }
+  return gradients;
 }
 
 Summing WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradient) const {
@@ -170,7 +195,7 @@ Summing WeightParts::reduce_embedding(const Weights& kept, const Tensor& gradien
 Summing WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer& gradients) const {
   if (!sharded()) return {};
   std::vector<Tensor> shards, terms;
-  for (const auto& [name, field] : layer_fields()) {
+  for (const auto& [name, field] : layer_fields(config_)) {
     shards.push_back(kept.layers[layer].*field);
     terms.push_back(gradients.*field);
   }
@@ -178,8 +203,11 @@ Summing WeightParts::reduce_layer(const Weights& kept, size_t layer, const Layer
 }
 
 Summing WeightParts::reduce_head(const Weights& kept, const Head& gradients) const {
-  return reduce(std::array{kept.final_norm, kept.output},
-                std::array{gradients.final_norm, gradients.output});
+  std::vector<Tensor> shards = head_norms(kept.final_norm, kept.final_norm_bias);
+  std::vector<Tensor> terms = head_norms(gradients.final_norm, gradients.final_norm_bias);
+  shards.push_back(kept.output);
+  terms.push_back(gradients.output);
+  return reduce(shards, terms);
 }
 
 std::vector<Shape> WeightParts::shapes() const {

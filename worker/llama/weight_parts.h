@@ -24,8 +24,9 @@ namespace ropesweep::llama {
 
 /// What follows the last layer.
 struct Head {
-  backend::Tensor final_norm;  ///< [D]
-  backend::Tensor output;      ///< [V, D]
+  backend::Tensor final_norm;       ///< [D]
+  backend::Tensor output;           ///< [V, D]
+  backend::Tensor final_norm_bias;  ///< [D], or empty
 };
 
 /// Operations of the group that one part of the weights needs.

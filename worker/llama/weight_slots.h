@@ -1,7 +1,6 @@
 // The one list of a Llama's weights: Hugging Face name, shape, and where the tensor goes.
 #pragma once
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -10,12 +9,12 @@
 namespace ropesweep::llama {
 
 struct LayerField {
-  const char* name;  ///< within "model.layers.N."
+  const char* name;  ///< within "model.layers.N." or the family's like
   backend::Tensor Layer::*field;
 };
 
-/// A layer's weights, in the order of a forward pass.
-std::span<const LayerField> layer_fields();
+/// The weights that a layer of this config has, in a fixed order.
+std::vector<LayerField> layer_fields(const Config& config);
 backend::Shape layer_shape(const Config& config, backend::Tensor Layer::*field);
 
 /// A weight's place in a Weights that outlives the slot.
@@ -26,7 +25,7 @@ struct WeightSlot {
   backend::Tensor* tensor = nullptr;
 };
 
-/// Gives `weights` its layers and returns every weight once, in the order of a forward pass.
+/// Gives `weights` its layers and returns every weight once, in the order of named_tensors.
 /// A tied output has no slot: call share_tied_output when the embedding is filled.
 std::vector<WeightSlot> weight_slots(Weights& weights, const Config& config);
 

@@ -1,5 +1,5 @@
-// What the tests of worker/llama share: the fixtures of tests/reference/llama_fixtures.py, folders
-// that vanish, and norms.
+// What the tests of worker/llama share: the fixtures of tests/reference/llama_fixtures.py and
+// family_fixtures.py, folders that vanish, and norms.
 #pragma once
 
 #include <unistd.h>
@@ -121,6 +121,8 @@ struct TestModel {
   std::unique_ptr<Model> model;
 };
 
-inline const char* const shapes[] = {"multi_head", "grouped_tied", "head_96"};
+inline const char* const families[] = {"mistral", "qwen2", "gpt_neox", "gpt_neox_serial"};
+inline const char* const shapes[] = {"multi_head", "grouped_tied", "head_96",        "mistral",
+                                     "qwen2",      "gpt_neox",     "gpt_neox_serial"};
 
 }  // namespace ropesweep::llama

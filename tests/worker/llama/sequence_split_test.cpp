@@ -62,6 +62,21 @@ TEST_P(SplitOver, TrainsAsOneRankDoes) {
   }
 }
 
+// A window that lies over the chunks' borders, and blocks side by side.
+TEST_P(SplitOver, TrainsOtherFamiliesAsOneRankDoes) {
+  for (const char* shape : {"mistral", "gpt_neox"}) {
+    const auto whole = backend::make_cpu_backend(1);
+    Member alone(*whole, nullptr, shape);
+    const Training want = train(alone, nullptr, 3);
+    backend::as_group(GetParam(), [&](Backend& backend, Collective& group) {
+      Member member(backend, &group, shape);
+      member.model.split_sequences(&group);
+      const std::string what = std::string(shape) + ", rank " + std::to_string(group.rank());
+      expect_same_training(train(member, &group, 3), want, kRows, what);
+    });
+  }
+}
+
 TEST_P(SplitOver, ScoresEveryTokenOnEveryRank) {
   for (const Dtype type : {Dtype::f32, Dtype::bf16}) {
     const double rounding = type == Dtype::f32 ? kRounding : 0x1p-8;

@@ -65,7 +65,7 @@ Training train_alone(const std::string& shape, Dtype type, int64_t steps) {
 class Ranks : public testing::TestWithParam<int> {};
 
 TEST_P(Ranks, TrainAsOneDoes) {
-  for (const char* shape : {"grouped_tied", "head_96"}) {
+  for (const char* shape : {"grouped_tied", "head_96", "qwen2", "gpt_neox"}) {
     const Training want = train_alone(shape, Dtype::f32, 3);
     backend::as_group(GetParam(), [&](Backend& backend, Collective& group) {
       Member member(backend, &group, shape);
@@ -169,7 +169,7 @@ TEST_P(Ranks, SaveAStateForAnyNumberOfRanks) {
 
 TEST_P(Ranks, WriteTheCheckpointOfOne) {
   TemporaryFolder folder;
-  for (const char* shape : {"grouped_tied", "head_96"}) {
+  for (const char* shape : {"grouped_tied", "head_96", "qwen2", "gpt_neox"}) {
     TestModel alone(shape, Dtype::bf16);
     save_checkpoint(*alone.backend, folder / "one", alone.model->weights(), alone.config,
                     Dtype::f32, "none", 1, "");

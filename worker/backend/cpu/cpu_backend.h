@@ -41,6 +41,16 @@ class CpuBackend final : public Backend {
   void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_out,
                          const Tensor& residual, const Tensor& rstd, const Tensor& weight) override;
 
+  void layer_norm(const Tensor& out, const Tensor& statistics, const Tensor& residual,
+                  const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  float epsilon) override;
+  void layer_norm_backward(const Tensor& d_residual, const Tensor& d_weight, const Tensor& d_bias,
+                           const Tensor& d_out, const Tensor& residual, const Tensor& statistics,
+                           const Tensor& weight) override;
+
+  void add_bias(const Tensor& x, const Tensor& bias) override;
+  void add_bias_backward(const Tensor& d_bias, const Tensor& d_out) override;
+
   void rope(const Tensor& out, const Tensor& x, const RopeTensors& table, int64_t first_row,
             int64_t tokens) override;
   void rope_backward(const Tensor& d_x, const Tensor& d_out, const RopeTensors& table,
@@ -58,6 +68,9 @@ class CpuBackend final : public Backend {
   void swiglu(const Tensor& out, const Tensor& gate, const Tensor& up) override;
   void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                        const Tensor& gate, const Tensor& up) override;
+
+  void gelu(const Tensor& out, const Tensor& x, Gelu kind) override;
+  void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x, Gelu kind) override;
 
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override;
   void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,

@@ -6,6 +6,7 @@
 // summed over a fixed number of runs of rows, then over the runs, always in the same order.
 //
 // Letters: R rows · D width
+#include "worker/backend/cuda/column_parts.h"
 #include "worker/backend/cuda/cuda_backend.h"
 #include "worker/backend/cuda/launch.h"
 
@@ -14,11 +15,6 @@ namespace ropesweep::backend::cuda {
 namespace {
 
 constexpr int kMostThreads = 256;
-/// Rows of a run of the weight's gradient, whatever the device: its bits depend on this.
-constexpr int64_t kRunRows = 64;
-constexpr int kRunThreads = 64;
-/// A block that adds up runs: columns, and threads that share a column's runs.
-constexpr int kColumns = 32, kSharers = 8;
 
 template <typename T, int V>
 __global__ void __launch_bounds__(kMostThreads)
@@ -104,23 +100,6 @@ __global__ void __launch_bounds__(kRunThreads)
   store(sum, parts + blockIdx.y * width + i);
 }
 
-/// to[column] += the parts of all runs: each sharer adds every eighth, then their sums are added.
-__global__ void __launch_bounds__(kColumns* kSharers)
-    add_parts_kernel(float* to, const float* parts, int64_t count, int64_t width) {
-  __shared__ float sums[kSharers][kColumns];
-  const unsigned column = threadIdx.x % kColumns, sharer = threadIdx.x / kColumns;
-  const int64_t i = int64_t{blockIdx.x} * kColumns + column;
-  float sum = 0;
-  if (i < width) {
-    for (int64_t part = sharer; part < count; part += kSharers) sum += parts[part * width + i];
-  }
-  sums[sharer][column] = sum;
-  __syncthreads();
-  if (sharer != 0 || i >= width) return;
-  for (int n = 1; n < kSharers; ++n) sum += sums[n][column];
-  to[i] += sum;
-}
-
 /// Threads of a block that takes a row, V elements at a time.
 dim3 threads_of_row(int64_t width, int v) {
   const int64_t warps = ceil_div(ceil_div(width, v), kWarp);
@@ -154,17 +133,15 @@ void CudaBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_we
   with_type(residual.dtype(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_width(vectors, [&](auto v) {
-      const dim3 of_parts(static_cast<unsigned>(ceil_div(width, kRunThreads * v)),
-                          static_cast<unsigned>(runs));
-      launch({stream_, of_parts, kRunThreads}, d_weight_kernel<T, v>, parts.data<float>(),
-             d_out.data<T>(), residual.data<T>(), rstd.data<float>(), rows, width);
+      launch({stream_, run_blocks(rows, width, v), kRunThreads}, d_weight_kernel<T, v>,
+             parts.data<float>(), d_out.data<T>(), residual.data<T>(), rstd.data<float>(), rows,
+             width);
       launch({stream_, dim3(static_cast<unsigned>(rows)), threads_of_row(width, v)},
              d_residual_kernel<T, v>, d_residual.data<T>(), d_out.data<T>(), residual.data<T>(),
              rstd.data<float>(), weight.data<T>(), width);
     });
   });
-  launch({stream_, blocks_for(width, kColumns), kColumns * kSharers}, add_parts_kernel,
-         d_weight.data<float>(), parts.data<float>(), runs, width);
+  add_parts(stream_, d_weight.data<float>(), parts.data<float>(), runs, width);
 }
 
 }  // namespace ropesweep::backend::cuda
