@@ -183,7 +183,7 @@ class CheckedBackend final : public Backend {
     const Dtype dtype = residual.dtype();
     require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
                 is(rstd, Dtype::f32, {rows}) && is(weight, dtype, {width}) &&
-                is(d_weight, Dtype::f32, {width}),
+                (d_weight.empty() || is(d_weight, Dtype::f32, {width})),
             op,
             "d_residual, d_out [R, D], d_weight f32 [D], rstd f32 [R] and weight [D] don't fit");
     timed(op, 11 * elements_of(residual), 4 * bytes_of(residual),
@@ -247,6 +247,14 @@ class CheckedBackend final : public Backend {
             "swiglu_backward", "d_gate, d_up, d_out, gate and up must have one type and shape");
     timed("swiglu_backward", 10 * elements_of(gate), 5 * bytes_of(gate),
           [&] { inner_->swiglu_backward(d_gate, d_up, d_out, gate, up); });
+  }
+
+  void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) override {
+    require(is_real(x) && is(out, x.dtype(), x.shape()), "dropout",
+            "out and x must have one type and shape");
+    require(settings.probability >= 0 && settings.probability < 1 && settings.first_element >= 0,
+            "dropout", "the probability must be from 0 to below 1");
+    timed("dropout", elements_of(x), 2 * bytes_of(x), [&] { inner_->dropout(out, x, settings); });
   }
 
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override {

@@ -76,6 +76,14 @@ struct AdamwStep {
   int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
 };
 
+/// What dropout leaves out (dropout.h): a function of seed, stream, step and the element's place.
+struct Dropout {
+  float probability = 0;  ///< below 1
+  uint64_t seed = 0;
+  uint32_t stream = 0, step = 0;
+  int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
+};
+
 /// Ops that can be done again; see Backend::record.
 class Recording {
  public:
@@ -127,7 +135,7 @@ class Backend {
   /// 1/√(mean(residual²) + ε). out, residual, x: [R, D]; weight [D]; rstd f32 [R].
   virtual void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
                         const Tensor& x, const Tensor& weight, float epsilon) = 0;
-  /// d_residual += the gradient through the norm; d_weight f32 [D] += …
+  /// d_residual += the gradient through the norm; d_weight f32 [D] += … (empty: not wanted)
   virtual void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
                                  const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
                                  const Tensor& weight) = 0;
@@ -183,6 +191,12 @@ class Backend {
   /// d_gate and d_up are overwritten; either may be the storage of gate or up.
   virtual void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                                const Tensor& gate, const Tensor& up) = 0;
+
+  // --- dropout (Srivastava 2014)
+  // ---------------------------------------------------------------------------------
+  /// out = x / (1 − p) where the mask keeps an element, else 0; its gradient is the same op with
+  /// the same settings. out may be x's storage. The same bits on every backend.
+  virtual void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) = 0;
 
   // --- cross-entropy over a chunk of logits
   // -------------------------------------------------------

@@ -25,13 +25,15 @@ constexpr int64_t training_logits_bytes = int64_t{256} << 20;
 }  // namespace
 
 double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
-                                   int64_t batch, double loss_scale, const Weights& gradients,
+                                   int64_t batch, double loss_scale, const Weights& all_gradients,
                                    Recompute recompute) {
   if (targets.size() != ids.size()) {
     throw std::invalid_argument("Model::accumulate_gradients: as many targets as ids");
   }
   check_ids(targets, "target");
+  const Weights gradients = wanted_gradients(all_gradients);
   Pass pass = make_scoring_pass(ids, batch);
+  pass.dropped = dropped_rows(pass);
   std::vector<int32_t> own_targets;
   if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
@@ -49,7 +51,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     if (recompute == Recompute::none) {
       pass.keep = true;
       residual = attention_block(w, layer, pass, residual, kept[layer].attention);
-      residual = mlp_block(w, pass, residual, kept[layer].mlp);
+      residual = mlp_block(w, layer, pass, residual, kept[layer].mlp);
     } else {
       kept[layer].input = residual;
       residual = new_rows(pass.rows(), config_.width);
@@ -63,7 +65,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
         }
       }
       MlpActivations mlp;
-      mlp_block(w, pass, residual, mlp);
+      mlp_block(w, layer, pass, residual, mlp);
     }
   }
 
@@ -81,11 +83,11 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     const Layer d_w = parts_.layer_gradients(gradients, layer);
     if (recompute != Recompute::none) {
       const Tensor middle = attention_block(w, layer, pass, a.input, a.attention);
-      mlp_block(w, pass, middle, a.mlp);
+      mlp_block(w, layer, pass, middle, a.mlp);
     }
-    mlp_backward(w, d_residual, a.mlp, d_w);
+    mlp_backward(w, layer, pass, d_residual, a.mlp, d_w);
     a.mlp = {};
-    attention_backward(w, pass, d_residual, a.attention, d_w);
+    attention_backward(w, layer, pass, d_residual, a.attention, d_w);
     a = {};
     summing.finish();
     summing = parts_.reduce_layer(gradients, layer, d_w);
@@ -93,7 +95,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   }
   w = {};
   const Tensor d_embedding = parts_.embedding_gradient(gradients);
-  backend_.embedding_backward(d_embedding, d_residual, pass.ids);
+  if (!d_embedding.empty()) backend_.embedding_backward(d_embedding, d_residual, pass.ids);
   summing.finish();
   summing = parts_.reduce_embedding(gradients, d_embedding);
   summing.finish();
@@ -126,7 +128,9 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
     backend_.cross_entropy(losses.rows(first, rows), logits, target_ids);
     const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
     backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
-    backend_.product_backward_weight(gradients.output, d_logits, normed);
+    if (!gradients.output.empty()) {
+      backend_.product_backward_weight(gradients.output, d_logits, normed);
+    }
     const Tensor d_normed = new_rows(rows, config_.width);
     backend_.product_backward_input(d_normed, d_logits, head.output, false);
     backend_.rms_norm_backward(d_residual.rows(first, rows), gradients.final_norm, d_normed, input,
@@ -137,37 +141,34 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
   return std::accumulate(nll.begin(), nll.end(), 0.0);
 }
 
-void Model::mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivations& a,
-                         const Layer& gradients) {
+void Model::mlp_backward(const Layer& w, size_t layer, const Pass& pass, const Tensor& d_residual,
+                         MlpActivations& a, const Layer& gradients) {
   const int64_t rows = d_residual.dim(0);
   // x += down · hidden
-  backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
-  const Tensor d_hidden = a.hidden;  // its last reader is done
-  backend_.product_backward_input(d_hidden, d_residual, w.down, false);
+  const Tensor d_hidden = a.hidden;  // in its place
+  project_backward(d_hidden, d_residual, a.hidden, w, gradients, &Layer::down, layer, pass, false);
   // hidden = silu(gate) ⊙ up
   const Tensor d_gate = a.gate, d_up = a.up;
   backend_.swiglu_backward(d_gate, d_up, d_hidden, a.gate, a.up);
   // gate, up = products of n
-  backend_.product_backward_weight(gradients.gate, d_gate, a.normed);
-  backend_.product_backward_weight(gradients.up, d_up, a.normed);
   const Tensor d_normed = new_rows(rows, config_.width);
-  backend_.product_backward_input(d_normed, d_gate, w.gate, false);
-  backend_.product_backward_input(d_normed, d_up, w.up, true);
+  project_backward(d_normed, d_gate, a.normed, w, gradients, &Layer::gate, layer, pass, false);
+  project_backward(d_normed, d_up, a.normed, w, gradients, &Layer::up, layer, pass, true);
   // n = rms_norm(x)
   backend_.rms_norm_backward(d_residual, gradients.mlp_norm, d_normed, a.residual, a.rstd,
                              w.mlp_norm);
 }
 
-void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d_residual,
-                               AttentionActivations& a, const Layer& gradients) {
+void Model::attention_backward(const Layer& w, size_t layer, const Pass& pass,
+                               const Tensor& d_residual, AttentionActivations& a,
+                               const Layer& gradients) {
   const int64_t rows = pass.rows();
   const int64_t query_width = config_.heads * config_.head_dim;
   const int64_t key_width = config_.kv_heads * config_.head_dim;
   // x += o · attended
-  backend_.product_backward_weight(gradients.attention_output, d_residual,
-                                   a.attended.reshape({rows, query_width}));
   const Tensor d_attended = new_rows(rows, query_width);
-  backend_.product_backward_input(d_attended, d_residual, w.attention_output, false);
+  project_backward(d_attended, d_residual, a.attended.reshape({rows, query_width}), w, gradients,
+                   &Layer::attention_output, layer, pass, false);
   // attended = attention(q, k, v)
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
@@ -184,15 +185,14 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   rotate_backward(d_query, pass.rope.query, pass);
   rotate_backward(d_key, pass.rope.key, pass);
   const Tensor d_normed = new_rows(rows, config_.width);
-  const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
-                           const Tensor& d_weight, bool accumulate) {
-    const Tensor flat = d_out.reshape({rows, width});
-    backend_.product_backward_weight(d_weight, flat, a.normed);
-    backend_.product_backward_input(d_normed, flat, weight, accumulate);
+  const auto through = [&](const Tensor& d_out, int64_t width, Tensor Layer::*field,
+                           bool accumulate) {
+    project_backward(d_normed, d_out.reshape({rows, width}), a.normed, w, gradients, field, layer,
+                     pass, accumulate);
   };
-  through(d_query, query_width, w.query, gradients.query, false);
-  through(d_key, key_width, w.key, gradients.key, true);
-  through(d_value, key_width, w.value, gradients.value, true);
+  through(d_query, query_width, &Layer::query, false);
+  through(d_key, key_width, &Layer::key, true);
+  through(d_value, key_width, &Layer::value, true);
   // n = rms_norm(x)
   backend_.rms_norm_backward(d_residual, gradients.attention_norm, d_normed, a.residual, a.rstd,
                              w.attention_norm);

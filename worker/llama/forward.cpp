@@ -163,14 +163,14 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   backend_.rms_norm(a.normed, a.rstd, residual, Tensor(), w.attention_norm, config_.norm_epsilon);
 
   a.query = new_rows(rows, config_.heads * config_.head_dim);
-  backend_.product(a.query, a.normed, w.query, false);
+  project(a.query, a.normed, w, &Layer::query, layer, pass, false);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
-                   w.attention_output, true);
+  project(out, a.attended.reshape({rows, config_.heads * config_.head_dim}), w,
+          &Layer::attention_output, layer, pass, true);
   return out;
 }
 
@@ -184,8 +184,8 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
   a.key = in_cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   a.value =
       in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
-  backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
-  backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
+  project(a.key.reshape(of_product), a.normed, w, &Layer::key, layer, pass, false);
+  project(a.value.reshape(of_product), a.normed, w, &Layer::value, layer, pass, false);
 
   if (pass.recorded()) return attend_recorded(layer, pass, a);
   Tensor key = a.key, value = a.value;
@@ -208,7 +208,7 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
 }
 
 /// residual + down · swiglu; in place unless the pass keeps its activations.
-Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual,
+Tensor Model::mlp_block(const Layer& w, size_t layer, const Pass& pass, const Tensor& residual,
                         MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.residual = residual;
@@ -218,13 +218,13 @@ Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& residual
 
   a.gate = new_rows(rows, config_.hidden);
   a.up = new_rows(rows, config_.hidden);
-  backend_.product(a.gate, a.normed, w.gate, false);
-  backend_.product(a.up, a.normed, w.up, false);
+  project(a.gate, a.normed, w, &Layer::gate, layer, pass, false);
+  project(a.up, a.normed, w, &Layer::up, layer, pass, false);
   a.hidden = pass.keep ? new_rows(rows, config_.hidden) : a.gate;
   backend_.swiglu(a.hidden, a.gate, a.up);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  backend_.product(out, a.hidden, w.down, true);
+  project(out, a.hidden, w, &Layer::down, layer, pass, true);
   return out;
 }
 
@@ -245,7 +245,7 @@ Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
       const int64_t left = pass.rows() - first;
       count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      mlp_block(w, pass, residual.rows(first, count), a);
+      mlp_block(w, layer, pass, residual.rows(first, count), a);
     }
   }
   return residual;

@@ -17,7 +17,9 @@ namespace ropesweep::tasks {
 /// Where a task's parts are read from.
 struct ModelSource {
   std::filesystem::path config;  ///< directory or config.json: shape, and the base of all positions
-  std::filesystem::path weights;    ///< directory; empty: fresh weights from `seed`
+  /// Directory, of an adapter too, which is merged into its base; empty: fresh weights from `seed`.
+  std::filesystem::path weights;
+  std::filesystem::path base;       ///< of an adapter in `weights` whose own is not there
   std::filesystem::path tokenizer;  ///< directory
   std::string type;                 ///< f32 | bf16; empty: the checkpoint's (f16 is read as f32)
   uint64_t seed = 0;

@@ -59,6 +59,8 @@ class CpuBackend final : public Backend {
   void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                        const Tensor& gate, const Tensor& up) override;
 
+  void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) override;
+
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override;
   void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,
                               float scale) override;

@@ -148,7 +148,8 @@ void CudaBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_we
                                     const Tensor& weight) {
   const int64_t rows = residual.dim(0), width = residual.dim(1);
   const int64_t runs = ceil_div(rows, kRunRows);
-  const Tensor parts = allocate(Dtype::f32, {runs, width});
+  const bool wanted = !d_weight.empty();
+  const Tensor parts = wanted ? allocate(Dtype::f32, {runs, width}) : Tensor();
   const bool vectors = takes_vectors(
       width, {d_residual.raw(), d_out.raw(), residual.raw(), weight.raw(), parts.raw()});
   with_type(residual.dtype(), [&](auto* type) {
@@ -156,13 +157,16 @@ void CudaBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_we
     with_width(vectors, [&](auto v) {
       const dim3 of_parts(static_cast<unsigned>(ceil_div(width, kRunThreads * v)),
                           static_cast<unsigned>(runs));
-      launch({stream_, of_parts, kRunThreads}, d_weight_kernel<T, v>, parts.data<float>(),
-             d_out.data<T>(), residual.data<T>(), rstd.data<float>(), rows, width);
+      if (wanted) {
+        launch({stream_, of_parts, kRunThreads}, d_weight_kernel<T, v>, parts.data<float>(),
+               d_out.data<T>(), residual.data<T>(), rstd.data<float>(), rows, width);
+      }
       launch({stream_, dim3(static_cast<unsigned>(rows)), threads_of_row(width, v)},
              d_residual_kernel<T, v>, d_residual.data<T>(), d_out.data<T>(), residual.data<T>(),
              rstd.data<float>(), weight.data<T>(), width);
     });
   });
+  if (!wanted) return;
   launch({stream_, blocks_for(width, kColumns), kColumns * kSharers}, add_parts_kernel,
          d_weight.data<float>(), parts.data<float>(), runs, width);
 }
