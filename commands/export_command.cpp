@@ -13,6 +13,7 @@
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/config.h"
 #include "worker/llama/durable_file.h"
+#include "worker/llama/lora_files.h"
 #include "worker/llama/rope_settings.h"
 
 namespace ropesweep::commands {
@@ -22,11 +23,12 @@ namespace {
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
-const std::string usage = "ropesweep export STORE FINE_TUNE DIR [--plain] [--type f32|bf16]";
+const std::string usage =
+    "ropesweep export STORE FINE_TUNE DIR [--adapter] [--plain] [--type f32|bf16]";
 
 struct ExportOptions {
   std::string store, fine_tune, directory, type;
-  bool plain = false;
+  bool plain = false, adapter = false;
 };
 
 po::options_description describe(ExportOptions& o) {
@@ -36,6 +38,8 @@ po::options_description describe(ExportOptions& o) {
   add("fine-tune", po::value(&o.fine_tune)->value_name("ID"),
       "its id, or a beginning that only one has (query STORE --table fine_tunes)");
   add("directory", po::value(&o.directory)->value_name("DIR"), "where the checkpoint goes");
+  add("adapter", po::bool_switch(&o.adapter),
+      "of a fine-tune with LoRA the adapter alone, for PEFT; without it merged into its base");
   add("plain", po::bool_switch(&o.plain),
       "the base model's own positions in config.json, with a note about the scheme");
   add("type", po::value(&o.type)->value_name("f32|bf16"),
@@ -100,14 +104,25 @@ void copy_files(const fs::path& from, const fs::path& to) {
   }
 }
 
-/// The checkpoint `from` in another type.
+/// The checkpoint `from` in another type, and merged if it is an adapter.
 void convert_files(const fs::path& from, const fs::path& to, const std::string& type) {
   const auto backend = backend::make_cpu_backend(1);
   const llama::Config config = llama::read_config(from);
   const auto dtype = type == "bf16" ? backend::Dtype::bf16 : backend::Dtype::f32;
-  const llama::Weights weights = llama::load_weights(*backend, from, config, backend::Dtype::f32);
+  // Adapters are merged in the type that they were trained in, as evaluations have them.
+  const auto loaded =
+      llama::is_adapter(from) && config.type == "bf16" ? backend::Dtype::bf16 : backend::Dtype::f32;
+  const llama::Weights weights = llama::load_merged_weights(*backend, from, {}, config, loaded);
   llama::save_checkpoint(*backend, to, weights, config, dtype, config.own_scheme, config.own_scale,
                          from);
+}
+
+/// An adapter's base as a path of its own: it may have been a way from the store's directory.
+void make_base_absolute(const fs::path& from, const fs::path& to) {
+  std::ifstream stream(from / "adapter_config.json");
+  auto config = nlohmann::ordered_json::parse(stream);
+  config["base_model_name_or_path"] = llama::base_of_adapter(from).string();
+  llama::write_synced(to / "adapter_config.json", config.dump(2) + "\n");
 }
 
 /// Copies beside `to`, then renames: DIR is whole or not there.
@@ -117,10 +132,12 @@ void copy_checkpoint(const fs::path& from, const fs::path& to, const FineTuneRec
   beside += fmt::format(".partial-{}", getpid());
   fs::remove_all(beside);
   fs::create_directories(beside);
-  if (o.type.empty()) {
-    copy_files(from, beside);
+  const bool merges = llama::is_adapter(from) && !o.adapter;
+  if (merges || !o.type.empty()) {
+    convert_files(from, beside, o.type.empty() ? llama::read_config(from).type : o.type);
   } else {
-    convert_files(from, beside, o.type);
+    copy_files(from, beside);
+    if (o.adapter) make_base_absolute(from, beside);
   }
   if (o.plain) make_plain(beside, record.fine_tune);
   llama::sync_path(beside);
@@ -144,6 +161,10 @@ int export_command(const Arguments& arguments) {
     throw_user_error("--type {}: f32 or bf16", o.type);
   }
 
+  if (o.adapter && !o.type.empty()) {
+    throw_user_error("--adapter and --type exclude each other: adapters are f32");
+  }
+
   const fs::path store = existing_path(o.store, "STORE");
   const StoreContents contents = read_store(store);
   const FineTuneRecord& record = find_fine_tune(contents, o.fine_tune);
@@ -157,6 +178,9 @@ int export_command(const Arguments& arguments) {
   if (!fs::exists(checkpoint / "config.json")) {
     throw_user_error("{}: no checkpoint; was it deleted? ropesweep rerun makes it again",
                      checkpoint.string());
+  }
+  if (o.adapter && !llama::is_adapter(checkpoint)) {
+    throw_user_error("--adapter: fine-tune {} trained all weights; it has no adapter", id);
   }
   const fs::path to = fs::absolute(fs::path(o.directory) / "").parent_path();
   if (fs::exists(to) && !fs::is_empty(to)) {

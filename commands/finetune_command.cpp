@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "commands/engine.h"
 #include "experiments/error.h"
@@ -22,7 +23,7 @@ const std::string usage =
     "--steps N --batch-tokens N --learning-rate x [options]";
 
 struct FinetuneOptions {
-  std::string model, data, output, betas;
+  std::string model, data, output, betas, lora_targets;
   int64_t samples = 0;
   bool resume = false, no_masters = false;
   RecipeSettings recipe;
@@ -53,6 +54,18 @@ void describe_schedule(po::options_description& options, FinetuneOptions& o) {
       "… but not in the first N steps");
 }
 
+void describe_lora(po::options_description& options, FinetuneOptions& o) {
+  LoraSettings& lora = o.recipe.lora;
+  auto add = options.add_options();
+  add("lora-rank", po::value(&lora.rank)->value_name("N"),
+      "train pairs of this rank beside frozen weights; 0: train all weights (0)");
+  add("lora-alpha", po::value(&lora.alpha)->value_name("x"), "what they add counts x / rank (16)");
+  add("lora-dropout", po::value(&lora.dropout)->value_name("p"),
+      "share of their inputs left out (0)");
+  add("lora-targets", po::value(&o.lora_targets)->value_name("a,b"),
+      "matrices that get a pair (q,k,v,o,gate,up,down)");
+}
+
 po::options_description describe(FinetuneOptions& o) {
   RecipeSettings& r = o.recipe;
   po::options_description options("Options");
@@ -70,6 +83,9 @@ po::options_description describe(FinetuneOptions& o) {
   po::options_description schedule("Schedule");
   describe_schedule(schedule, o);
   options.add(schedule);
+  po::options_description lora("LoRA");
+  describe_lora(lora, o);
+  options.add(lora);
   po::options_description data("Data");
   auto add_data = data.add_options();
   add_data("validation", po::value(&r.validation)->value_name("FILE"), "held-out documents");
@@ -105,6 +121,30 @@ void parse_betas(const std::string& text, RecipeSettings& recipe) {
   throw_user_error("--betas {}: two numbers from 0 to below 1, as 0.9,0.95", text);
 }
 
+/// "q,v" in the order of kLoraTargets.
+void parse_targets(const std::string& text, LoraSettings& lora) {
+  if (text.empty()) return;
+  std::vector<std::string> named;
+  std::istringstream stream(text);
+  for (std::string target; std::getline(stream, target, ',');) named.push_back(target);
+  lora.targets = sorted_lora_targets(named, "--lora-targets " + text);
+}
+
+void check_lora(const FinetuneOptions& o) {
+  const LoraSettings& lora = o.recipe.lora;
+  if (lora.rank < 0) throw_user_error("--lora-rank {}: must be at least 0", lora.rank);
+  if (!(lora.alpha > 0)) throw_user_error("--lora-alpha {}: must be above 0", lora.alpha);
+  if (!(lora.dropout >= 0 && lora.dropout < 1)) {
+    throw_user_error("--lora-dropout {}: must be from 0 to below 1", lora.dropout);
+  }
+  if (lora.rank > 0 && o.model.empty()) {
+    throw_user_error("--lora-rank needs --model: LoRA adapts trained weights");
+  }
+  const bool changed = !o.lora_targets.empty() || lora.dropout > 0;
+  if (lora.rank == 0 && changed)
+    throw_user_error("--lora-dropout, --lora-targets need --lora-rank");
+}
+
 void check_options(const FinetuneOptions& o) {
   if (o.model.empty() == o.recipe.init.empty()) {
     throw_user_error("give either --model or --init; usage: {}", usage);
@@ -121,6 +161,7 @@ void check_options(const FinetuneOptions& o) {
   if (o.recipe.schedule != "constant" && o.recipe.schedule != "cosine") {
     throw_user_error("--schedule {}: unknown; choose constant or cosine", o.recipe.schedule);
   }
+  check_lora(o);
   if (!o.resume && fs::exists(o.output) && !fs::is_empty(o.output)) {
     throw_user_error("--output {}: not empty; --resume goes on from the state in it", o.output);
   }
@@ -179,6 +220,7 @@ int finetune_command(const Arguments& arguments) {
   if (!parse_options(arguments, usage, describe(o), {}, values)) return 0;
   check_options(o);
   parse_betas(o.betas, o.recipe);
+  parse_targets(o.lora_targets, o.recipe.lora);
   const Task task = make_task(o);
   const auto runner = make_runner(o.engine);
   const Outcome outcome = runner->run(task, make_context(o.engine));

@@ -83,7 +83,9 @@ Cost fine_tune_cost(const ModelGeometry& geometry, const RecipeSettings& recipe,
         recipe.validate_every > 0 ? std::ceil(real(recipe.steps) / real(recipe.validate_every)) : 1;
   }
   Cost cost;
-  cost.flops = chunk * (3 * chunks + validations * real(recipe.validation_documents));
+  // Backward costs what forward does for the inputs and once more for the weights, unless frozen.
+  const double passes = recipe.lora.rank > 0 ? 2 : 3;
+  cost.flops = chunk * (passes * chunks + validations * real(recipe.validation_documents));
   cost.memory_bytes =
       plan_memory(geometry, recipe, type, device_bytes, host_optimizer, members).device_bytes();
   return cost;

@@ -4,6 +4,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <string_view>
 
 namespace ropesweep {
 namespace {
@@ -20,14 +21,52 @@ double real(int64_t value) { return static_cast<double>(value); }
 
 double bytes_of(const std::string& type) { return type == "f32" ? kF32 : 2; }
 
-/// Parameters that get gradients: all, or those of rank-r pairs on every matrix of a layer.
-double trained_parameters(const ModelGeometry& g, const RecipeSettings& recipe) {
-  if (recipe.lora.rank == 0) return g.parameters();
+/// Outputs and inputs of a layer's matrix.
+struct Sides {
+  const char* target;
+  double outputs, inputs;
+};
+
+/// Parameters of rank-r pairs on the adapted matrices of all layers.
+double adapter_parameters(const ModelGeometry& g, const LoraSettings& lora) {
   const double width = real(g.width), hidden = real(g.hidden);
   const double queries = real(g.heads * g.head_dim), keys = real(g.kv_heads * g.head_dim);
-  const double sides =
-      2 * (width + queries) + 2 * (width + keys) + real(g.mlp_matrices) * (width + hidden);
-  return real(g.layers) * real(recipe.lora.rank) * sides;
+  double sides = 0;
+  for (const auto& [target, outputs, inputs] :
+       {Sides{"q", queries, width}, Sides{"k", keys, width}, Sides{"v", keys, width},
+        Sides{"o", width, queries}, Sides{"gate", hidden, width}, Sides{"up", hidden, width},
+        Sides{"down", width, hidden}}) {
+    // Without a gate there is none to adapt.
+    if (g.mlp_matrices < 3 && std::string_view(target) == "gate") continue;
+    if (lora.has(target)) sides += outputs + inputs;
+  }
+  return real(g.layers) * real(lora.rank) * sides;
+}
+
+/// Of what is trained: weights, which a group shares, or adapters, which each member has whole.
+void plan_trained(MemoryPlan& plan, const ModelGeometry& g, const RecipeSettings& recipe,
+                  const std::string& type, double members) {
+  plan.weights = g.parameters() * bytes_of(type) / members;
+  if (recipe.lora.rank == 0) {
+    plan.gradients = g.parameters() * kF32 / members;
+    // Two moments, and masters where the weights are not f32 themselves.
+    const double kept = type == "f32" || !recipe.master_weights ? 2 : 3;
+    plan.optimizer = g.parameters() * kF32 * kept / members;
+    return;
+  }
+  const double trained = adapter_parameters(g, recipe.lora);
+  // Adapters are f32; passes work with copies of the model's type.
+  plan.weights += trained * (type == "f32" ? kF32 : kF32 + bytes_of(type));
+  plan.gradients = trained * kF32;
+  plan.optimizer = trained * kF32 * 2;
+}
+
+/// What a matrix' adapter needs while it is passed: dropped inputs, and their gradient.
+double adapter_bytes(const ModelGeometry& g, const LoraSettings& lora, double rows,
+                     const std::string& type) {
+  if (lora.rank == 0) return 0;
+  const double widest = real(std::max({g.width, g.hidden, g.heads * g.head_dim}));
+  return rows * bytes_of(type) * ((lora.dropout > 0 ? 2 * widest : 0) + real(lora.rank));
 }
 
 /// What a member of a group holds of whole weights and their gradients: a layer's and the next
@@ -100,13 +139,9 @@ double activation_bytes(const ModelGeometry& g, int64_t chunks, int64_t tokens,
 MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& recipe,
                        const std::string& type, double device_bytes, bool host_optimizer,
                        int64_t members) {
-  const double trained = trained_parameters(geometry, recipe), n = real(members);
   const int64_t length = recipe.context_length;
   MemoryPlan plan;
-  plan.weights = geometry.parameters() * bytes_of(type) / n;
-  plan.gradients = trained * kF32 / n;
-  // Two moments, and masters where the weights are not f32 themselves.
-  plan.optimizer = trained * kF32 * (type == "f32" || !recipe.master_weights ? 2 : 3) / n;
+  plan_trained(plan, geometry, recipe, type, real(members));
   const auto fits = [&] {
     return device_bytes <= 0 || plan.device_bytes() <= kUsable * device_bytes;
   };
@@ -122,7 +157,8 @@ MemoryPlan plan_memory(const ModelGeometry& geometry, const RecipeSettings& reci
         plan.recompute = recompute;
         const int64_t chunks = split ? 1 : micro_batch_chunks(recipe, members);
         const int64_t tokens = split ? (length + members - 1) / members : length;
-        plan.activations = activation_bytes(geometry, chunks, tokens, type, recompute);
+        plan.activations = activation_bytes(geometry, chunks, tokens, type, recompute) +
+                           adapter_bytes(geometry, recipe.lora, real(chunks * tokens), type);
         if (members > 1) plan.activations += whole_bytes(geometry, type);
         if (split) plan.activations += gathered_bytes(geometry, length, type);
         if (fits()) return plan;

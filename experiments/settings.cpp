@@ -1,7 +1,11 @@
 // JSON of the settings: one list of fields a struct, in the order of settings.h.
 #include "experiments/settings.h"
 
+#include <algorithm>
+
+#include "experiments/error.h"
 #include "experiments/json_fields.h"
+#include "experiments/nearest_name.h"
 
 namespace ropesweep {
 namespace {
@@ -31,6 +35,7 @@ void lora_fields(Settings& settings, const Visitor& field) {
   field("rank", settings.rank);
   field("alpha", settings.alpha);
   field("dropout", settings.dropout);
+  field("targets", settings.targets);
 }
 
 template <typename Settings, typename Visitor>
@@ -83,6 +88,26 @@ void limit_fields(Settings& settings, const Visitor& field) {
 
 }  // namespace
 
+std::vector<std::string> sorted_lora_targets(const std::vector<std::string>& targets,
+                                             const std::string& place) {
+  for (const std::string& target : targets) {
+    if (std::find(kLoraTargets.begin(), kLoraTargets.end(), target) != kLoraTargets.end()) continue;
+    const std::string nearest = nearest_name(target, kLoraTargets);
+    throw_user_error("{}: unknown target \"{}\"; {}", place, target,
+                     nearest.empty() ? fmt::format("choose from {}", fmt::join(kLoraTargets, ", "))
+                                     : fmt::format("did you mean \"{}\"?", nearest));
+  }
+  std::vector<std::string> sorted;
+  for (const std::string& target : kLoraTargets) {
+    if (std::find(targets.begin(), targets.end(), target) != targets.end())
+      sorted.push_back(target);
+  }
+  if (sorted.empty()) {
+    throw_user_error("{}: no targets; choose from {}", place, fmt::join(kLoraTargets, ", "));
+  }
+  return sorted;
+}
+
 void to_json(nlohmann::json& json, const DatasetSettings& settings) {
   dataset_fields(settings, JsonWriter(json));
 }
@@ -92,6 +117,8 @@ void from_json(const nlohmann::json& json, DatasetSettings& settings) {
 
 void to_json(nlohmann::json& json, const LoraSettings& settings) {
   lora_fields(settings, JsonWriter(json));
+  // Fine-tunes are known by this text, and those without LoRA were before it had targets.
+  if (settings.rank == 0) json.erase("targets");
 }
 void from_json(const nlohmann::json& json, LoraSettings& settings) {
   lora_fields(settings, JsonReader(json));

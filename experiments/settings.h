@@ -3,10 +3,12 @@
 // texts.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace ropesweep {
 
@@ -36,11 +38,25 @@ struct DatasetSettings {
   bool keep_samples = false;          ///< per-sample records go into the store
 };
 
+/// The matrices of a layer that LoRA can adapt.
+inline const std::vector<std::string> kLoraTargets = {"q", "k", "v", "o", "gate", "up", "down"};
+
+/// Low-rank adaptation (Hu et al. 2021): W x + alpha / rank · B A x, of which A and B are trained.
 struct LoraSettings {
   int64_t rank = 0;  ///< 0: full fine-tuning
   double alpha = 16;
-  double dropout = 0;
+  double dropout = 0;                               ///< of A's inputs, in training
+  std::vector<std::string> targets = kLoraTargets;  ///< some of them, in their order
+
+  bool has(const std::string& target) const {
+    return std::find(targets.begin(), targets.end(), target) != targets.end();
+  }
 };
+
+/// The targets in kLoraTargets' order, each once. Errors: user error "PLACE: …" naming one that is
+/// unknown, or when there are none.
+std::vector<std::string> sorted_lora_targets(const std::vector<std::string>& targets,
+                                             const std::string& place);
 
 /// One stage of a recipe: what `ropesweep finetune` does once.
 struct RecipeSettings {

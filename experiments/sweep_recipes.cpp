@@ -19,16 +19,35 @@ void read_betas(SweepSection& section, RecipeSettings& recipe) {
   recipe.beta2 = section.number(betas->items[1], "betas", range);
 }
 
+/// A stage's `lora.targets`, some of kLoraTargets.
+void read_targets(SweepSection& section, LoraSettings& lora) {
+  const TomlValue* targets = section.member("targets");
+  if (targets == nullptr) return;
+  if (targets->kind != TomlValue::Kind::array || targets->items.empty()) {
+    section.fail(*targets, "targets must be a list of some of {}", fmt::join(kLoraTargets, ", "));
+  }
+  std::vector<std::string> named;
+  for (const TomlValue& item : targets->items) {
+    named.push_back(section.text(item, "targets"));
+    if (std::find(kLoraTargets.begin(), kLoraTargets.end(), named.back()) == kLoraTargets.end()) {
+      section.fail(item, "targets names the unknown matrix \"{}\"; {}", named.back(),
+                   suggestion(named.back(), kLoraTargets));
+    }
+  }
+  lora.targets = sorted_lora_targets(named, "targets");
+}
+
 void read_lora(SweepSection& section, RecipeSettings& recipe) {
   auto lora = section.subsection("lora");
   if (!lora) return;
   lora->read("rank", recipe.lora.rank, 0);
   lora->read("alpha", recipe.lora.alpha, {.least = 0, .open = true});
   lora->read("dropout", recipe.lora.dropout, {.least = 0, .most = 1, .below = true});
+  read_targets(*lora, recipe.lora);
   lora->reject_unknown();
-  if (recipe.lora.rank > 0) {
+  if (recipe.lora.rank > 0 && !recipe.init.empty()) {
     lora->fail(lora->table(),
-               "LoRA is not there yet: set rank = 0 or leave lora out to train all weights");
+               "LoRA adapts trained weights: leave init out, or lora to train all weights");
   }
 }
 

@@ -39,6 +39,26 @@ TEST(MemoryPlan, LoraOfALlama7bAt128kTokensFitsAnH200) {
   EXPECT_NE(plan.recompute, Recompute::none);
 }
 
+TEST(MemoryPlan, AdaptersAreF32AndTheTargetsAlone) {
+  RecipeSettings recipe = recipe_of(4096, 8);
+  recipe.lora.targets = {"q", "down"};
+  const double adapters = 32.0 * 8 * ((4096 + 4096) + (4096 + 11008));
+  const double base = llama_7b().parameters();
+  for (const auto& [type, bytes] : {std::pair{"f32", 4.0}, {"bf16", 2.0}}) {
+    const MemoryPlan plan = plan_memory(llama_7b(), recipe, type, 0, true);
+    // Passes in bf16 work with copies.
+    EXPECT_DOUBLE_EQ(plan.weights, base * bytes + adapters * (bytes == 4 ? 4 : 6));
+    EXPECT_DOUBLE_EQ(plan.gradients, adapters * 4);
+    EXPECT_DOUBLE_EQ(plan.optimizer, adapters * 8);
+    recipe.lora.dropout = 0.1;
+    EXPECT_DOUBLE_EQ(plan_memory(llama_7b(), recipe, type, 0, true).activations - plan.activations,
+                     4096.0 * 11008 * 2 * bytes);
+    recipe.lora.dropout = 0;
+    // A group shares the base; each member has the adapters.
+    EXPECT_DOUBLE_EQ(plan_memory(llama_7b(), recipe, type, 0, true, 2).optimizer, adapters * 8);
+  }
+}
+
 TEST(MemoryPlan, KeepsWhatFits) {
   const MemoryPlan small = plan_memory(llama_7b(), recipe_of(4096), "bf16", 0, true);
   EXPECT_EQ(small.recompute, Recompute::none);

@@ -154,9 +154,14 @@ TEST(SweepErrors, RecipeKeysAndRanges) {
   EXPECT_EQ(failure(with_recipe("stop_if = { after = 3 }")),
             "dir/bad.toml:14: [recipes.tuned.stop_if] needs loss_above, the loss past which "
             "training has diverged");
-  EXPECT_EQ(failure(with_recipe("lora = { rank = 16, alpha = 16, dropout = 0.05 }")),
-            "dir/bad.toml:14: [recipes.tuned.lora] LoRA is not there yet: set rank = 0 or leave "
-            "lora out to train all weights");
+  EXPECT_EQ(failure(with_recipe("lora = { rank = 16, targets = [\"q\", \"gates\"] }")),
+            "dir/bad.toml:14: [recipes.tuned.lora] targets names the unknown matrix \"gates\"; did "
+            "you mean \"gate\"?");
+  EXPECT_EQ(failure(with_recipe("lora = { rank = 16, targets = \"q\" }")),
+            "dir/bad.toml:14: [recipes.tuned.lora] targets must be a list of some of q, k, v, o, "
+            "gate, up, down");
+  EXPECT_EQ(failure(with_recipe("lora = { rank = 16, dropout = 1 }")),
+            "dir/bad.toml:14: [recipes.tuned.lora] dropout must be less than 1, not 1");
   EXPECT_EQ(failure(with_recipe("lora = { rnak = 16 }")),
             "dir/bad.toml:14: [recipes.tuned.lora] unknown key \"rnak\"; did you mean \"rank\"?");
 }

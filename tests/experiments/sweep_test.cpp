@@ -108,6 +108,46 @@ TEST(Sweep, ReadsRecipesAndInheritance) {
   EXPECT_EQ(second.train_scale, 2);
 }
 
+TEST(Sweep, ReadsLora) {
+  const Sweep sweep = parse_sweep(R"toml(
+model.path = "m"
+axes = { scheme = "none", context_length = 64, dataset = "lines" }
+[recipes.low]
+data = "/data/train.jsonl"
+context_length = 64
+steps = 10
+batch_tokens = 128
+learning_rate = 1e-3
+lora = { rank = 16, alpha = 32, dropout = 0.05, targets = ["down", "q", "down"] }
+[recipes."low+all"]
+from = "low"
+lora = { rank = 4 }
+[recipes."low+full"]
+from = "low"
+)toml",
+                                  "/s/low.toml");
+  const LoraSettings& low = sweep.recipes.at("low").lora;
+  EXPECT_EQ(low.rank, 16);
+  EXPECT_EQ(low.alpha, 32);
+  EXPECT_EQ(low.dropout, 0.05);
+  EXPECT_THAT(low.targets, ElementsAre("q", "down")) << "in the layer's order, each once";
+  const LoraSettings& all = sweep.recipes.at("low+all").lora;
+  EXPECT_EQ(all.rank, 4);
+  EXPECT_EQ(all.alpha, 16) << "not inherited";
+  EXPECT_EQ(all.targets, kLoraTargets);
+  EXPECT_EQ(sweep.recipes.at("low+full").lora.rank, 0) << "a stage's own";
+}
+
+// Fine-tunes are known by this text.
+TEST(Sweep, WithoutLoraTheTextIsWhatItWasBeforeTargets) {
+  RecipeSettings recipe;
+  EXPECT_EQ(nlohmann::json(recipe)["lora"].dump(), R"({"alpha":16.0,"dropout":0.0,"rank":0})");
+  recipe.lora = {.rank = 2, .targets = {"v"}};
+  const nlohmann::json text = recipe;
+  EXPECT_EQ(text["lora"]["targets"].dump(), R"(["v"])");
+  EXPECT_EQ(text.get<RecipeSettings>().lora.targets, recipe.lora.targets);
+}
+
 TEST(Sweep, ReadsDatasetsWorkersAndLimits) {
   const Sweep sweep = parse_sweep(design_example, "/sweeps/mini.toml");
   EXPECT_EQ(sweep.datasets.at("lines").kind, "lines") << "the table's name is a kind";

@@ -183,7 +183,7 @@ class CheckedBackend final : public Backend {
     const Dtype dtype = residual.dtype();
     require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
                 is(rstd, Dtype::f32, {rows}) && is(weight, dtype, {width}) &&
-                is(d_weight, Dtype::f32, {width}),
+                (d_weight.empty() || is(d_weight, Dtype::f32, {width})),
             op,
             "d_residual, d_out [R, D], d_weight f32 [D], rstd f32 [R] and weight [D] don't fit");
     timed(op, 11 * elements_of(residual), 4 * bytes_of(residual),
@@ -213,7 +213,8 @@ class CheckedBackend final : public Backend {
     const Dtype dtype = residual.dtype();
     require(is(d_residual, dtype, {rows, width}) && is(d_out, dtype, {rows, width}) &&
                 is(statistics, Dtype::f32, {rows, 2}) && is(weight, dtype, {width}) &&
-                is(d_weight, Dtype::f32, {width}) && is(d_bias, Dtype::f32, {width}),
+                ((d_weight.empty() && d_bias.empty()) ||
+                 (is(d_weight, Dtype::f32, {width}) && is(d_bias, Dtype::f32, {width}))),
             op,
             "d_residual, d_out [R, D], d_weight, d_bias f32 [D], statistics f32 [R, 2] and weight "
             "[D] don't fit");
@@ -304,6 +305,13 @@ class CheckedBackend final : public Backend {
             "gelu_backward", "d_x, d_out and x must have one type and shape");
     timed("gelu_backward", 25 * elements_of(x), bytes_of(d_x, d_out, x),
           [&] { inner_->gelu_backward(d_x, d_out, x, kind); });
+  }
+  void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) override {
+    require(is_real(x) && is(out, x.dtype(), x.shape()), "dropout",
+            "out and x must have one type and shape");
+    require(settings.probability >= 0 && settings.probability < 1 && settings.first_element >= 0,
+            "dropout", "the probability must be from 0 to below 1");
+    timed("dropout", elements_of(x), 2 * bytes_of(x), [&] { inner_->dropout(out, x, settings); });
   }
 
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override {

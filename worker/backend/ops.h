@@ -80,6 +80,14 @@ struct AdamwStep {
   int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
 };
 
+/// What dropout leaves out (dropout.h): a function of seed, stream, step and the element's place.
+struct Dropout {
+  float probability = 0;  ///< below 1
+  uint64_t seed = 0;
+  uint32_t stream = 0, step = 0;
+  int64_t first_element = 0;  ///< of the whole tensor, where these are a part of one
+};
+
 /// Ops that can be done again; see Backend::record.
 class Recording {
  public:
@@ -131,7 +139,7 @@ class Backend {
   /// 1/√(mean(residual²) + ε). out, residual, x: [R, D]; weight [D]; rstd f32 [R].
   virtual void rms_norm(const Tensor& out, const Tensor& rstd, const Tensor& residual,
                         const Tensor& x, const Tensor& weight, float epsilon) = 0;
-  /// d_residual += the gradient through the norm; d_weight f32 [D] += …
+  /// d_residual += the gradient through the norm; d_weight f32 [D] += … (empty: not wanted)
   virtual void rms_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
                                  const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
                                  const Tensor& weight) = 0;
@@ -144,7 +152,8 @@ class Backend {
   virtual void layer_norm(const Tensor& out, const Tensor& statistics, const Tensor& residual,
                           const Tensor& x, const Tensor& weight, const Tensor& bias,
                           float epsilon) = 0;
-  /// d_residual += the gradient through the norm; d_weight, d_bias f32 [D] += …
+  /// d_residual += the gradient through the norm; d_weight, d_bias f32 [D] += …, both empty where
+  /// they are not wanted.
   virtual void layer_norm_backward(const Tensor& d_residual, const Tensor& d_weight,
                                    const Tensor& d_bias, const Tensor& d_out,
                                    const Tensor& residual, const Tensor& statistics,
@@ -214,6 +223,12 @@ class Backend {
   /// d_x is overwritten; it may be the storage of d_out or x.
   virtual void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x,
                              Gelu kind) = 0;
+
+  // --- dropout (Srivastava 2014)
+  // ---------------------------------------------------------------------------------
+  /// out = x / (1 − p) where the mask keeps an element, else 0; its gradient is the same op with
+  /// the same settings. out may be x's storage. The same bits on every backend.
+  virtual void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) = 0;
 
   // --- cross-entropy over a chunk of logits
   // -------------------------------------------------------

@@ -3,6 +3,7 @@
 // Letters: R = B·T rows · D width · H heads · G key-value heads · K head dimension · F hidden
 #pragma once
 
+#include "worker/llama/lora.h"
 #include "worker/llama/model.h"
 
 namespace ropesweep::llama {
@@ -19,6 +20,7 @@ struct Model::Pass {
   int64_t tokens = 0;   ///< T
   backend::Tensor ids;  ///< i32 [R]
   RopeCache::Tables rope;
+  std::vector<DroppedRows> dropped;    ///< training with adapters that drop some of their inputs
   bool keep = false;                   ///< activations stay for a backward pass
   KvCache* cache = nullptr;            ///< decoding: keys and values go here; B = 1
   std::optional<SequenceSplit> split;  ///< the pass's tokens are a part of a sequence; B = 1

@@ -25,13 +25,15 @@ constexpr int64_t training_logits_bytes = int64_t{256} << 20;
 }  // namespace
 
 double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
-                                   int64_t batch, double loss_scale, const Weights& gradients,
+                                   int64_t batch, double loss_scale, const Weights& all_gradients,
                                    Recompute recompute) {
   if (targets.size() != ids.size()) {
     throw std::invalid_argument("Model::accumulate_gradients: as many targets as ids");
   }
   check_ids(targets, "target");
+  const Weights gradients = wanted_gradients(all_gradients);
   Pass pass = make_scoring_pass(ids, batch);
+  pass.dropped = dropped_rows(pass);
   std::vector<int32_t> own_targets;
   if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
@@ -50,8 +52,8 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
       pass.keep = true;
       const Tensor input = residual;
       residual = attention_block(w, layer, pass, residual, kept[layer].attention);
-      residual =
-          mlp_block(w, pass, parallel_residual() ? input : residual, residual, kept[layer].mlp);
+      residual = mlp_block(w, layer, pass, parallel_residual() ? input : residual, residual,
+                           kept[layer].mlp);
     } else {
       kept[layer].input = residual;
       residual = new_rows(pass.rows(), config_.width);
@@ -66,7 +68,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
       }
       MlpActivations mlp;
       const Tensor input = parallel_residual() ? kept[layer].input : residual;
-      mlp_block(w, pass, input, residual, mlp);
+      mlp_block(w, layer, pass, input, residual, mlp);
     }
   }
 
@@ -84,13 +86,13 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
     const Layer d_w = parts_.layer_gradients(gradients, layer);
     if (recompute != Recompute::none) {
       const Tensor middle = attention_block(w, layer, pass, a.input, a.attention);
-      mlp_block(w, pass, parallel_residual() ? a.input : middle, middle, a.mlp);
+      mlp_block(w, layer, pass, parallel_residual() ? a.input : middle, middle, a.mlp);
     }
     // Side by side, both blocks have the gradient that comes to the layer.
     Tensor d_after = parallel_residual() ? copied(backend_, d_residual) : d_residual;
-    mlp_backward(w, d_residual, a.mlp, d_w);
+    mlp_backward(w, layer, pass, d_residual, a.mlp, d_w);
     a.mlp = {};
-    attention_backward(w, pass, d_after, d_residual, a.attention, d_w);
+    attention_backward(w, layer, pass, d_after, d_residual, a.attention, d_w);
     d_after = {};
     a = {};
     summing.finish();
@@ -99,7 +101,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   }
   w = {};
   const Tensor d_embedding = parts_.embedding_gradient(gradients);
-  backend_.embedding_backward(d_embedding, d_residual, pass.ids);
+  if (!d_embedding.empty()) backend_.embedding_backward(d_embedding, d_residual, pass.ids);
   summing.finish();
   summing = parts_.reduce_embedding(gradients, d_embedding);
   summing.finish();
@@ -132,7 +134,9 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
     backend_.cross_entropy(losses.rows(first, rows), logits, target_ids);
     const Tensor d_logits = type_ == Dtype::f32 ? logits : new_rows(rows, config_.vocabulary);
     backend_.cross_entropy_backward(d_logits, logits, target_ids, static_cast<float>(loss_scale));
-    backend_.product_backward_weight(gradients.output, d_logits, normed);
+    if (!gradients.output.empty()) {
+      backend_.product_backward_weight(gradients.output, d_logits, normed);
+    }
     const Tensor d_normed = new_rows(rows, config_.width);
     backend_.product_backward_input(d_normed, d_logits, head.output, false);
     norm_backward(d_residual.rows(first, rows), gradients.final_norm, gradients.final_norm_bias,
@@ -143,41 +147,37 @@ double Model::head_backward(const Pass& pass, const Head& head, const Tensor& re
   return std::accumulate(nll.begin(), nll.end(), 0.0);
 }
 
-void Model::mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivations& a,
-                         const Layer& gradients) {
-  if (!config_.family.gated) return plain_mlp_backward(w, d_residual, a, gradients);
+void Model::mlp_backward(const Layer& w, size_t layer, const Pass& pass, const Tensor& d_residual,
+                         MlpActivations& a, const Layer& gradients) {
+  if (!config_.family.gated) return plain_mlp_backward(w, layer, pass, d_residual, a, gradients);
   const int64_t rows = d_residual.dim(0);
   // x += down · hidden
-  backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
-  const Tensor d_hidden = a.hidden;  // its last reader is done
-  backend_.product_backward_input(d_hidden, d_residual, w.down, false);
+  const Tensor d_hidden = a.hidden;  // in its place
+  project_backward(d_hidden, d_residual, a.hidden, w, gradients, &Layer::down, layer, pass, false);
   // hidden = silu(gate) ⊙ up
   const Tensor d_gate = a.gate, d_up = a.up;
   backend_.swiglu_backward(d_gate, d_up, d_hidden, a.gate, a.up);
   // gate, up = products of n
-  backend_.product_backward_weight(gradients.gate, d_gate, a.normed);
-  backend_.product_backward_weight(gradients.up, d_up, a.normed);
   const Tensor d_normed = new_rows(rows, config_.width);
-  backend_.product_backward_input(d_normed, d_gate, w.gate, false);
-  backend_.product_backward_input(d_normed, d_up, w.up, true);
+  project_backward(d_normed, d_gate, a.normed, w, gradients, &Layer::gate, layer, pass, false);
+  project_backward(d_normed, d_up, a.normed, w, gradients, &Layer::up, layer, pass, true);
   // n = rms_norm(x)
   norm_backward(d_residual, gradients.mlp_norm, gradients.mlp_norm_bias, d_normed, a.residual,
                 a.rstd, w.mlp_norm);
 }
 
 /// d_after: the gradient of what the block gave. d_residual += the gradient through the block.
-void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d_after,
-                               const Tensor& d_residual, AttentionActivations& a,
-                               const Layer& gradients) {
+void Model::attention_backward(const Layer& w, size_t layer, const Pass& pass,
+                               const Tensor& d_after, const Tensor& d_residual,
+                               AttentionActivations& a, const Layer& gradients) {
   const int64_t rows = pass.rows();
   const int64_t query_width = config_.heads * config_.head_dim;
   const int64_t key_width = config_.kv_heads * config_.head_dim;
   // x += o · attended
   add_bias_backward(gradients.attention_output_bias, d_after);
-  backend_.product_backward_weight(gradients.attention_output, d_after,
-                                   a.attended.reshape({rows, query_width}));
   const Tensor d_attended = new_rows(rows, query_width);
-  backend_.product_backward_input(d_attended, d_after, w.attention_output, false);
+  project_backward(d_attended, d_after, a.attended.reshape({rows, query_width}), w, gradients,
+                   &Layer::attention_output, layer, pass, false);
   // attended = attention(q, k, v)
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
@@ -197,15 +197,14 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   add_bias_backward(gradients.key_bias, d_key);
   add_bias_backward(gradients.value_bias, d_value);
   const Tensor d_normed = new_rows(rows, config_.width);
-  const auto through = [&](const Tensor& d_out, int64_t width, const Tensor& weight,
-                           const Tensor& d_weight, bool accumulate) {
-    const Tensor flat = d_out.reshape({rows, width});
-    backend_.product_backward_weight(d_weight, flat, a.normed);
-    backend_.product_backward_input(d_normed, flat, weight, accumulate);
+  const auto through = [&](const Tensor& d_out, int64_t width, Tensor Layer::*field,
+                           bool accumulate) {
+    project_backward(d_normed, d_out.reshape({rows, width}), a.normed, w, gradients, field, layer,
+                     pass, accumulate);
   };
-  through(d_query, query_width, w.query, gradients.query, false);
-  through(d_key, key_width, w.key, gradients.key, true);
-  through(d_value, key_width, w.value, gradients.value, true);
+  through(d_query, query_width, &Layer::query, false);
+  through(d_key, key_width, &Layer::key, true);
+  through(d_value, key_width, &Layer::value, true);
   // n = rms_norm(x)
   norm_backward(d_residual, gradients.attention_norm, gradients.attention_norm_bias, d_normed,
                 a.residual, a.rstd, w.attention_norm);

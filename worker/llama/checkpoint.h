@@ -66,8 +66,8 @@ Weights zeros_like(backend::Backend& backend, const Weights& weights);
 /// index above that), config.json with rope keys of both eras for (scheme, scale), and the
 /// tokenizer files of `tokenizer_source`. Written beside and renamed: a crash leaves either nothing
 /// or the whole. In a group (`parts`) all ranks call it: rank 0 writes, a tensor at a time,
-/// and the others return when it has. A scheme that no rope type expresses is in ropesweep's own key
-/// alone. Errors: user error for an unknown scheme.
+/// and the others return when it has. A scheme that no rope type expresses is in ropesweep's own
+/// key alone. Errors: user error for an unknown scheme.
 void save_checkpoint(backend::Backend& backend, const std::filesystem::path& directory,
                      const Weights& weights, const Config& config, backend::Dtype type,
                      const std::string& scheme, double scale,

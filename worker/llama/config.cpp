@@ -6,6 +6,7 @@
 
 #include "experiments/error.h"
 #include "worker/llama/config_keys.h"
+#include "worker/llama/lora_files.h"
 #include "worker/llama/rope_settings.h"
 
 namespace ropesweep::llama {
@@ -57,8 +58,9 @@ std::string type_of(const ConfigKeys& keys, const std::string& file) {
 }  // namespace
 
 Config read_config(const std::filesystem::path& path) {
-  const std::filesystem::path place =
-      std::filesystem::is_directory(path) ? path / "config.json" : path;
+  const std::filesystem::path place = std::filesystem::is_directory(path)
+                                          ? directory_with("config.json", path) / "config.json"
+                                          : path;
   const std::string file = place.string();
   Config config;
   config.source = parse_file(place);

@@ -31,6 +31,7 @@ struct DecodeStep {
   const Model* model;
   Tensor embedding;
   std::shared_ptr<const PositionEncoding> positions;
+  std::shared_ptr<const Lora> adapters;
 
   mutable KvCache cache;   ///< the storage alone
   RopeCache::Tables rope;  ///< of all positions that the cache has room for
@@ -87,7 +88,7 @@ int32_t Model::extend_greedily(KvCache& cache, std::span<const int32_t> ids) {
   if (ids[0] < 0) throw std::invalid_argument("Model: a token id is negative");
   const DecodeStep* const recorded = cache.step.get();
   if (recorded == nullptr || recorded->model != this || recorded->positions != positions_ ||
-      recorded->embedding.raw() != weights_.embedding.raw()) {
+      recorded->adapters != lora_ || recorded->embedding.raw() != weights_.embedding.raw()) {
     cache.step = make_step(cache);
   }
   DecodeStep& step = *cache.step;
@@ -109,6 +110,7 @@ std::shared_ptr<DecodeStep> Model::make_step(const KvCache& cache) {
       DecodeStep{.model = this,
                  .embedding = weights_.embedding,
                  .positions = positions_,
+                 .adapters = lora_,
                  .cache = cache,
                  .rope = rope_cache_.tables(backend_, *positions_, cache.capacity, cache.capacity),
                  .token = backend_.allocate(Dtype::i32, {2}),

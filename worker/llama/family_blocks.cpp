@@ -47,36 +47,35 @@ void Model::add_bias_backward(const Tensor& d_bias, const Tensor& d_out) {
 }
 
 /// The rest of mlp_block without a gate: residual + down · gelu(up n + bias) + bias.
-Tensor Model::plain_mlp(const Layer& w, const Pass& pass, const Tensor& residual,
+Tensor Model::plain_mlp(const Layer& w, size_t layer, const Pass& pass, const Tensor& residual,
                         MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.up = new_rows(rows, config_.hidden);
-  backend_.product(a.up, a.normed, w.up, false);
+  project(a.up, a.normed, w, &Layer::up, layer, pass, false);
   add_bias(a.up, w.up_bias);
   a.hidden = pass.keep ? new_rows(rows, config_.hidden) : a.up;
   backend_.gelu(a.hidden, a.up, config_.family.gelu);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  backend_.product(out, a.hidden, w.down, true);
+  project(out, a.hidden, w, &Layer::down, layer, pass, true);
   add_bias(out, w.down_bias);
   return out;
 }
 
-void Model::plain_mlp_backward(const Layer& w, const Tensor& d_residual, MlpActivations& a,
+void Model::plain_mlp_backward(const Layer& w, size_t layer, const Pass& pass,
+                               const Tensor& d_residual, MlpActivations& a,
                                const Layer& gradients) {
   // x += down · hidden + bias
   add_bias_backward(gradients.down_bias, d_residual);
-  backend_.product_backward_weight(gradients.down, d_residual, a.hidden);
-  const Tensor d_hidden = a.hidden;  // its last reader is done
-  backend_.product_backward_input(d_hidden, d_residual, w.down, false);
+  const Tensor d_hidden = a.hidden;  // in its place
+  project_backward(d_hidden, d_residual, a.hidden, w, gradients, &Layer::down, layer, pass, false);
   // hidden = gelu(up)
   const Tensor d_up = a.up;
   backend_.gelu_backward(d_up, d_hidden, a.up, config_.family.gelu);
   // up = product of n + bias
   add_bias_backward(gradients.up_bias, d_up);
-  backend_.product_backward_weight(gradients.up, d_up, a.normed);
   const Tensor d_normed = new_rows(d_residual.dim(0), config_.width);
-  backend_.product_backward_input(d_normed, d_up, w.up, false);
+  project_backward(d_normed, d_up, a.normed, w, gradients, &Layer::up, layer, pass, false);
   // n = norm(x)
   norm_backward(d_residual, gradients.mlp_norm, gradients.mlp_norm_bias, d_normed, a.residual,
                 a.rstd, w.mlp_norm);

@@ -162,15 +162,15 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   a.rstd = norm(a.normed, residual, w.attention_norm, w.attention_norm_bias);
 
   a.query = new_rows(rows, config_.heads * config_.head_dim);
-  backend_.product(a.query, a.normed, w.query, false);
+  project(a.query, a.normed, w, &Layer::query, layer, pass, false);
   add_bias(a.query, w.query_bias);
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  backend_.product(out, a.attended.reshape({rows, config_.heads * config_.head_dim}),
-                   w.attention_output, true);
+  project(out, a.attended.reshape({rows, config_.heads * config_.head_dim}), w,
+          &Layer::attention_output, layer, pass, true);
   add_bias(out, w.attention_output_bias);
   return out;
 }
@@ -185,8 +185,8 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
   a.key = in_cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   a.value =
       in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
-  backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
-  backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
+  project(a.key.reshape(of_product), a.normed, w, &Layer::key, layer, pass, false);
+  project(a.value.reshape(of_product), a.normed, w, &Layer::value, layer, pass, false);
   add_bias(a.key, w.key_bias);
   add_bias(a.value, w.value_bias);
 
@@ -212,23 +212,23 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
 
 /// residual + down · swiglu of the input's norm, which is the residual's or, beside attention, the
 /// layer's input's; in place unless the pass keeps its activations.
-Tensor Model::mlp_block(const Layer& w, const Pass& pass, const Tensor& input,
+Tensor Model::mlp_block(const Layer& w, size_t layer, const Pass& pass, const Tensor& input,
                         const Tensor& residual, MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.residual = input;
   a.normed = new_rows(rows, config_.width);
   a.rstd = norm(a.normed, input, w.mlp_norm, w.mlp_norm_bias);
-  if (!config_.family.gated) return plain_mlp(w, pass, residual, a);
+  if (!config_.family.gated) return plain_mlp(w, layer, pass, residual, a);
 
   a.gate = new_rows(rows, config_.hidden);
   a.up = new_rows(rows, config_.hidden);
-  backend_.product(a.gate, a.normed, w.gate, false);
-  backend_.product(a.up, a.normed, w.up, false);
+  project(a.gate, a.normed, w, &Layer::gate, layer, pass, false);
+  project(a.up, a.normed, w, &Layer::up, layer, pass, false);
   a.hidden = pass.keep ? new_rows(rows, config_.hidden) : a.gate;
   backend_.swiglu(a.hidden, a.gate, a.up);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  backend_.product(out, a.hidden, w.down, true);
+  project(out, a.hidden, w, &Layer::down, layer, pass, true);
   return out;
 }
 
@@ -250,7 +250,7 @@ Tensor Model::infer_layers(const Pass& pass, Gathering<Head>* head) {
       const int64_t left = pass.rows() - first;
       count = left < mlp_slice_rows + least_rows ? left : mlp_slice_rows;
       MlpActivations a;
-      mlp_block(w, pass, input.rows(first, count), residual.rows(first, count), a);
+      mlp_block(w, layer, pass, input.rows(first, count), residual.rows(first, count), a);
     }
   }
   return residual;

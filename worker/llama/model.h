@@ -19,6 +19,9 @@
 
 namespace ropesweep::llama {
 
+class Lora;
+struct DroppedRows;
+
 class Model {
  public:
   /// Takes shared ownership of nothing but `weights`' storages; `backend` must outlive the model.
@@ -38,6 +41,11 @@ class Model {
   /// of 1: each call's tokens are the caller's alone. The weights may be shared among more ranks.
   void split_sequences(backend::Collective* group);
 
+  /// From now on the layers' matrices work with their adapters (lora.h), of the model's type; the
+  /// weights are frozen: accumulate_gradients adds to the adapters' gradients alone, and drops what
+  /// they say. Null: none.
+  void use_adapters(std::shared_ptr<Lora> adapters);
+
   const Config& config() const { return config_; }
   /// Whole, or this rank's shards.
   const Weights& weights() const { return weights_; }
@@ -50,7 +58,7 @@ class Model {
                                   int64_t batch);
 
   /// Forward and backward: adds d(loss_scale · Σ nll)/dw to `gradients` (f32, kept as the weights
-  /// are); returns Σ nll of the calling rank.
+  /// are; not looked at with adapters); returns Σ nll of the calling rank.
   double accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
                               int64_t batch, double loss_scale, const Weights& gradients,
                               Recompute recompute);
@@ -83,8 +91,9 @@ class Model {
   backend::Tensor attention_block(const Layer& w, size_t layer, const Pass& pass,
                                   const backend::Tensor& residual, AttentionActivations& a);
   void attend(const Layer& w, size_t layer, const Pass& pass, AttentionActivations& a);
-  backend::Tensor mlp_block(const Layer& w, const Pass& pass, const backend::Tensor& input,
-                            const backend::Tensor& residual, MlpActivations& a);
+  backend::Tensor mlp_block(const Layer& w, size_t layer, const Pass& pass,
+                            const backend::Tensor& input, const backend::Tensor& residual,
+                            MlpActivations& a);
   bool parallel_residual() const { return config_.family.parallel_residual; }
   backend::Tensor infer_layers(const Pass& pass, Gathering<Head>* head);
   std::vector<float> score(const Head& head, const backend::Tensor& residual,
@@ -106,11 +115,11 @@ class Model {
   double head_backward(const Pass& pass, const Head& head, const backend::Tensor& residual,
                        std::span<const int32_t> targets, double loss_scale, const Head& gradients,
                        const backend::Tensor& d_residual);
-  void mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
-                    const Layer& gradients);
-  void attention_backward(const Layer& w, const Pass& pass, const backend::Tensor& d_after,
-                          const backend::Tensor& d_residual, AttentionActivations& a,
-                          const Layer& gradients);
+  void mlp_backward(const Layer& w, size_t layer, const Pass& pass,
+                    const backend::Tensor& d_residual, MlpActivations& a, const Layer& gradients);
+  void attention_backward(const Layer& w, size_t layer, const Pass& pass,
+                          const backend::Tensor& d_after, const backend::Tensor& d_residual,
+                          AttentionActivations& a, const Layer& gradients);
 
   // family_blocks.cpp
   backend::Tensor norm(const backend::Tensor& out, const backend::Tensor& residual,
@@ -121,10 +130,21 @@ class Model {
                      const backend::Tensor& weight);
   void add_bias(const backend::Tensor& x, const backend::Tensor& bias);
   void add_bias_backward(const backend::Tensor& d_bias, const backend::Tensor& d_out);
-  backend::Tensor plain_mlp(const Layer& w, const Pass& pass, const backend::Tensor& residual,
-                            MlpActivations& a);
-  void plain_mlp_backward(const Layer& w, const backend::Tensor& d_residual, MlpActivations& a,
+  backend::Tensor plain_mlp(const Layer& w, size_t layer, const Pass& pass,
+                            const backend::Tensor& residual, MlpActivations& a);
+  void plain_mlp_backward(const Layer& w, size_t layer, const Pass& pass,
+                          const backend::Tensor& d_residual, MlpActivations& a,
                           const Layer& gradients);
+
+  // lora.cpp: products with a layer's matrices
+  void project(const backend::Tensor& out, const backend::Tensor& x, const Layer& w,
+               backend::Tensor Layer::*field, size_t layer, const Pass& pass, bool accumulate);
+  void project_backward(const backend::Tensor& d_x, const backend::Tensor& d_out,
+                        const backend::Tensor& x, const Layer& w, const Layer& gradients,
+                        backend::Tensor Layer::*field, size_t layer, const Pass& pass,
+                        bool accumulate);
+  std::vector<DroppedRows> dropped_rows(const Pass& pass) const;
+  Weights wanted_gradients(const Weights& gradients) const;
 
   // sequence_split.cpp
   void attend_split(const SequenceSplit& split, AttentionActivations& a);
@@ -142,6 +162,7 @@ class Model {
   Weights weights_;
   WeightParts parts_;
   backend::Collective* sequence_group_ = nullptr;
+  std::shared_ptr<Lora> lora_;
   std::shared_ptr<const PositionEncoding> positions_;
   RopeCache rope_cache_;
   backend::Dtype type_ = backend::Dtype::f32;  // of weights and activations

@@ -7,6 +7,7 @@
 
 #include "experiments/error.h"
 #include "worker/llama/checkpoint.h"
+#include "worker/llama/lora_files.h"
 #include "worker/llama/safetensors.h"
 
 namespace ropesweep::llama {
@@ -54,13 +55,23 @@ void add_file(Sha256& sha, const std::filesystem::path& directory, const std::st
 }  // namespace
 
 std::string model_digest(const std::filesystem::path& directory) {
-  std::vector<std::string> names = {"config.json"};
+  std::vector<std::string> names;
+  if (!is_adapter(directory) || std::filesystem::exists(directory / "config.json")) {
+    names.emplace_back("config.json");
+  }
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}) {
     if (std::filesystem::exists(directory / name)) names.emplace_back(name);
   }
-  for (const std::string& name : weight_files(directory)) names.push_back(name);
+  std::string base;  // of an adapter: its weights are others' too
+  if (is_adapter(directory)) {
+    names.insert(names.end(), {"adapter_config.json", "adapter_model.safetensors"});
+    base = model_digest(base_of_adapter(directory));
+  } else {
+    for (const std::string& name : weight_files(directory)) names.push_back(name);
+  }
   Sha256 sha;
   for (const std::string& name : names) add_file(sha, directory, name);
+  sha.add(base.data(), base.size());
   return sha.hex();
 }
 

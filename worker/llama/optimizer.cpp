@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "experiments/error.h"
+#include "worker/llama/lora.h"
 #include "worker/llama/safetensors.h"
 
 namespace ropesweep::llama {
@@ -18,19 +19,33 @@ namespace {
 using backend::Backend;
 using backend::Dtype;
 
+std::vector<NamedTensor> zeros_like(Backend& backend, const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> zeros = tensors;
+  for (NamedTensor& named : zeros) {
+    named.tensor = backend.allocate(Dtype::f32, named.tensor.shape());
+    backend.zero(named.tensor);
+  }
+  return zeros;
+}
+
+/// Whether what is trained is f32: the tensors are their own masters then.
+bool are_f32(const std::vector<NamedTensor>& weights) {
+  return weights.front().tensor.dtype() == Dtype::f32;
+}
+
 /// f32 copies of bf16 weights; f32 weights themselves, unless they are kept on the host.
-Weights make_masters(Backend& backend, const Weights& weights, Backend* host) {
-  if (weights.embedding.dtype() == Dtype::f32 && host == nullptr) return weights;
-  Weights masters = zeros_like(host != nullptr ? *host : backend, weights);
-  const std::vector<NamedTensor> to = named_tensors(masters), from = named_tensors(weights);
-  for (size_t i = 0; i < to.size(); ++i) {
+std::vector<NamedTensor> make_masters(Backend& backend, const std::vector<NamedTensor>& weights,
+                                      Backend* host) {
+  if (are_f32(weights) && host == nullptr) return weights;
+  std::vector<NamedTensor> masters = zeros_like(host != nullptr ? *host : backend, weights);
+  for (size_t i = 0; i < masters.size(); ++i) {
     if (host == nullptr) {
-      backend.copy(to[i].tensor, from[i].tensor);
+      backend.copy(masters[i].tensor, weights[i].tensor);
       continue;
     }
-    const backend::Tensor wide = backend.allocate(Dtype::f32, from[i].tensor.shape());
-    backend.copy(wide, from[i].tensor);
-    backend.download(to[i].tensor.raw(), wide);
+    const backend::Tensor wide = backend.allocate(Dtype::f32, weights[i].tensor.shape());
+    backend.copy(wide, weights[i].tensor);
+    backend.download(masters[i].tensor.raw(), wide);
   }
   return masters;
 }
@@ -81,14 +96,30 @@ Optimizer::Optimizer(Backend& backend, const Weights& weights, const WeightParts
       parts_(parts),
       host_(host),
       seed_(seed),
-      weights_(weights),
-      first_moments_(zeros_like(state_backend(), weights)),
-      second_moments_(zeros_like(state_backend(), weights)),
-      gradients_(zeros_like(backend, weights)) {
+      gradients_(zeros_like(backend, weights)),
+      weights_(named_tensors(weights)),
+      first_moments_(zeros_like(state_backend(), weights_)),
+      second_moments_(zeros_like(state_backend(), weights_)),
+      named_gradients_(named_tensors(gradients_)) {
   if (host != nullptr && group() != nullptr) {
     throw std::invalid_argument("Optimizer: a group's state stays on its devices");
   }
-  if (weights.embedding.dtype() == Dtype::f32) decide_on_masters(true);
+  if (are_f32(weights_)) decide_on_masters(true);
+}
+
+Optimizer::Optimizer(Backend& backend, Lora& adapters, backend::Collective* group, Backend* host)
+    : backend_(backend),
+      parts_(nullptr),
+      host_(host),
+      seed_(0),
+      adapters_(&adapters),
+      replicas_(group),
+      weights_(named_tensors(adapters.weights())),
+      first_moments_(zeros_like(state_backend(), weights_)),
+      second_moments_(zeros_like(state_backend(), weights_)) {
+  adapters.begin_training();
+  named_gradients_ = named_tensors(adapters.gradients());
+  decide_on_masters(true);
 }
 
 void Optimizer::decide_on_masters(bool masters) {
@@ -101,15 +132,10 @@ void Optimizer::decide_on_masters(bool masters) {
 }
 
 double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
-  decide_on_masters(recipe.master_weights || weights_.embedding.dtype() == Dtype::f32);
-  const std::vector<NamedTensor> weights = named_tensors(weights_);
-  const std::vector<NamedTensor> masters = named_tensors(masters_);
-  const std::vector<NamedTensor> first = named_tensors(first_moments_);
-  const std::vector<NamedTensor> second = named_tensors(second_moments_);
-  const std::vector<NamedTensor> gradients = named_tensors(gradients_);
-
+  decide_on_masters(recipe.master_weights || are_f32(weights_));
+  if (replicas_ != nullptr) replicas_->all_reduce(adapters_->all_gradients());
   std::vector<backend::Tensor> all_gradients;
-  for (const NamedTensor& gradient : gradients) all_gradients.push_back(gradient.tensor);
+  for (const NamedTensor& gradient : named_gradients_) all_gradients.push_back(gradient.tensor);
   double squares = backend_.sum_of_squares(all_gradients);
   if (group() != nullptr) squares = group()->sum(squares);
   const double norm = std::sqrt(squares);
@@ -124,19 +150,22 @@ double Optimizer::step(const RecipeSettings& recipe, int64_t step) {
     // The small addend is torch.nn.utils.clip_grad_norm_'s.
     adamw.gradient_scale = static_cast<float>(std::min(1.0, recipe.clip / (norm + 1e-6)));
   }
-  for (size_t i = 0; i < weights.size(); ++i) {
-    adamw.weight_decay = weights[i].matrix ? static_cast<float>(recipe.weight_decay) : 0.0F;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const backend::Tensor &weight = weights_[i].tensor, &gradient = named_gradients_[i].tensor;
+    adamw.weight_decay = weights_[i].matrix ? static_cast<float>(recipe.weight_decay) : 0.0F;
     adamw.stream = static_cast<uint32_t>(i);
-    if (parts_ != nullptr) adamw.first_element = parts_->first_element(weights[i].tensor);
-    const backend::Tensor master = *has_masters_ ? masters[i].tensor : backend::Tensor();
+    if (parts_ != nullptr) adamw.first_element = parts_->first_element(weight);
+    const backend::Tensor master = *has_masters_ ? masters_[i].tensor : backend::Tensor();
     if (host_ != nullptr) {
-      step_on_host(weights[i], master, first[i], second[i], gradients[i], adamw);
+      step_on_host(weights_[i], master, first_moments_[i], second_moments_[i], named_gradients_[i],
+                   adamw);
     } else {
-      backend_.adamw(weights[i].tensor, master, first[i].tensor, second[i].tensor,
-                     gradients[i].tensor, adamw);
+      backend_.adamw(weight, master, first_moments_[i].tensor, second_moments_[i].tensor, gradient,
+                     adamw);
     }
-    backend_.zero(gradients[i].tensor);
+    backend_.zero(gradient);
   }
+  if (adapters_ != nullptr) adapters_->refresh();
   steps_done_ = step;
   return norm;
 }
@@ -160,8 +189,8 @@ std::vector<Optimizer::StateTensor> Optimizer::state(bool masters) const {
   std::vector<backend::Shape> shapes;
   if (group() != nullptr) shapes = parts_->shapes();
   std::vector<StateTensor> state;
-  const auto add = [&](const std::string& prefix, const Weights& kept, Backend& on) {
-    const std::vector<NamedTensor> named = named_tensors(kept);
+  const auto add = [&](const std::string& prefix, const std::vector<NamedTensor>& named,
+                       Backend& on) {
     for (size_t i = 0; i < named.size(); ++i) {
       state.push_back({prefix + named[i].name, named[i].tensor, &on,
                        group() == nullptr ? named[i].tensor.shape() : shapes.at(i)});
@@ -177,7 +206,7 @@ void Optimizer::save(const std::filesystem::path& file) const {
   if (!has_masters_.has_value()) throw std::logic_error("Optimizer::save: before the first step");
   const std::vector<StateTensor> tensors = state(*has_masters_);
   std::optional<SafetensorsWriter> writer;
-  if (group() == nullptr || group()->rank() == 0) {
+  if (members() == nullptr || members()->rank() == 0) {
     std::vector<SafetensorsWriter::Entry> entries;
     entries.reserve(tensors.size());
     for (const StateTensor& tensor : tensors) {
@@ -196,13 +225,13 @@ void Optimizer::save(const std::filesystem::path& file) const {
     writer->write(bytes);
   }
   if (writer) writer->finish();
-  if (group() != nullptr) group()->barrier();
+  if (members() != nullptr) members()->barrier();
 }
 
 void Optimizer::load(const std::filesystem::path& file) {
   const SafetensorsReader reader(file);
   const int64_t steps = read_steps_done(reader);
-  const std::string rounded = "weight." + named_tensors(weights_).front().name;
+  const std::string rounded = "weight." + weights_.front().name;
   decide_on_masters(has_masters_.value_or(!reader.has(rounded)));
   const std::vector<StateTensor> tensors = state(*has_masters_);
   for (const StateTensor& tensor : tensors) {  // all is checked before anything changes
@@ -214,7 +243,8 @@ void Optimizer::load(const std::filesystem::path& file) {
   }
   for (const StateTensor& tensor : tensors) upload_state(tensor, reader.tensor(tensor.name));
   if (*has_masters_) weights_from_masters();
-  for (const NamedTensor& gradient : named_tensors(gradients_)) backend_.zero(gradient.tensor);
+  for (const NamedTensor& gradient : named_gradients_) backend_.zero(gradient.tensor);
+  if (adapters_ != nullptr) adapters_->refresh();
   steps_done_ = steps;
 }
 
@@ -226,15 +256,13 @@ void Optimizer::upload_state(const StateTensor& tensor, const FileTensor& source
 }
 
 void Optimizer::weights_from_masters() {
-  const std::vector<NamedTensor> masters = named_tensors(masters_);
-  const std::vector<NamedTensor> weights = named_tensors(weights_);
-  for (size_t i = 0; i < weights.size(); ++i) {
+  for (size_t i = 0; i < weights_.size(); ++i) {
     if (host_ != nullptr) {
-      const backend::Tensor wide = backend_.allocate(Dtype::f32, weights[i].tensor.shape());
-      backend_.upload(wide, masters[i].tensor.raw());
-      backend_.copy(weights[i].tensor, wide);
-    } else if (weights[i].tensor.raw() != masters[i].tensor.raw()) {
-      backend_.copy(weights[i].tensor, masters[i].tensor);
+      const backend::Tensor wide = backend_.allocate(Dtype::f32, weights_[i].tensor.shape());
+      backend_.upload(wide, masters_[i].tensor.raw());
+      backend_.copy(weights_[i].tensor, wide);
+    } else if (weights_[i].tensor.raw() != masters_[i].tensor.raw()) {
+      backend_.copy(weights_[i].tensor, masters_[i].tensor);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "experiments/settings.h"
 #include "worker/backend/ops.h"
@@ -14,6 +15,7 @@
 namespace ropesweep::llama {
 
 struct FileTensor;
+class Lora;
 
 /// The rate at `step` (from 1) of `steps`: warm-up min(1, step / warmup_steps), then constant, or
 /// cosine from the rate to zero over the steps after warm-up.
@@ -32,7 +34,14 @@ class Optimizer {
   Optimizer(backend::Backend& backend, const Weights& weights, const WeightParts* parts = nullptr,
             backend::Backend* host = nullptr, uint64_t seed = 0);
 
-  /// Gradient accumulators, f32, zero at first and after each step.
+  /// Over the adapters of frozen weights, f32, which begin to be trained. Every rank of `group`
+  /// (or null) has them whole: gradients are summed over the ranks before a step, and rank 0 writes
+  /// what is saved. After a step, and when a state is loaded, the adapters are refreshed. All must
+  /// outlive this.
+  Optimizer(backend::Backend& backend, Lora& adapters, backend::Collective* group = nullptr,
+            backend::Backend* host = nullptr);
+
+  /// Gradient accumulators, f32, zero at first and after each step; none of frozen weights.
   const Weights& gradients() const { return gradients_; }
 
   /// Clips by the global norm, applies AdamW (decay on matrices only), zeroes the gradients.
@@ -54,7 +63,10 @@ class Optimizer {
   void decide_on_masters(bool masters);
   /// With masters or without.
   std::vector<StateTensor> state(bool masters) const;
+  /// The group that has shards of what is stepped.
   backend::Collective* group() const { return parts_ == nullptr ? nullptr : parts_->group(); }
+  /// The group of all who step.
+  backend::Collective* members() const { return adapters_ != nullptr ? replicas_ : group(); }
   /// Where masters and moments lie.
   backend::Backend& state_backend() const { return host_ != nullptr ? *host_ : backend_; }
   void step_on_host(const NamedTensor& weight, const backend::Tensor& master,
@@ -68,7 +80,11 @@ class Optimizer {
   backend::Backend* host_;  ///< null: the state is the device's
   uint64_t seed_;
   std::optional<bool> has_masters_;
-  Weights weights_, masters_, first_moments_, second_moments_, gradients_;
+  Lora* adapters_ = nullptr;
+  backend::Collective* replicas_ = nullptr;  ///< who steps the same adapters
+  Weights gradients_;
+  // All alike: a tensor's place is the same in each.
+  std::vector<NamedTensor> weights_, masters_, first_moments_, second_moments_, named_gradients_;
   int64_t steps_done_ = 0;
 };
 

@@ -15,6 +15,7 @@
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/durable_file.h"
 #include "worker/llama/fused_heads.h"
+#include "worker/llama/lora_files.h"
 #include "worker/llama/rope_settings.h"
 #include "worker/llama/safetensors.h"
 #include "worker/llama/weight_parts.h"
@@ -183,9 +184,32 @@ void remove_stale_weights(const fs::path& directory, const std::set<std::string>
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     const bool weights = name == "model.safetensors" || name == "model.safetensors.index.json" ||
-                         (name.starts_with("model-") && name.ends_with(".safetensors"));
+                         (name.starts_with("model-") && name.ends_with(".safetensors")) ||
+                         name.starts_with("adapter_");
     if (weights && !fresh.contains(name)) fs::remove(entry.path());
   }
+}
+
+/// Puts what `write` writes into a folder, and returns the names of, into `directory`, with the
+/// tokenizer's files and at last the config.
+template <typename Write>
+void publish(const fs::path& directory, const json& config, const fs::path& tokenizer_source,
+             Write&& write) {
+  fs::create_directories(directory);
+  const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
+  fs::remove_all(stage);
+  fs::create_directory(stage);
+  std::vector<std::string> names = write(stage);
+  for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
+  write_synced(stage / "config.json", config.dump(2) + "\n");
+
+  // From here until the last rename there is no checkpoint.
+  fs::remove(directory / "config.json");
+  sync_path(directory);
+  remove_stale_weights(directory, {names.begin(), names.end()});
+  for (const std::string& name : names) rename_durably(stage / name, directory / name);
+  rename_durably(stage / "config.json", directory / "config.json");
+  fs::remove_all(stage);
 }
 
 }  // namespace
@@ -203,21 +227,26 @@ void save_checkpoint(Backend& backend, const fs::path& directory, const Weights&
     }
     return group->barrier();
   }
-  fs::create_directories(directory);
-  const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
-  fs::remove_all(stage);
-  fs::create_directory(stage);
-  std::vector<std::string> names = write_weights(backend, stage, tensors, type, config);
-  for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
-  write_synced(stage / "config.json", written.dump(2) + "\n");
+  publish(directory, written, tokenizer_source, [&](const fs::path& stage) {
+    return write_weights(backend, stage, tensors, type, config);
+  });
+  if (group != nullptr) group->barrier();
+} catch (const fs::filesystem_error& failure) {
+  throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),
+                        failure.what());
+}
 
-  // From here until the last rename there is no checkpoint.
-  fs::remove(directory / "config.json");
-  sync_path(directory);
-  remove_stale_weights(directory, {names.begin(), names.end()});
-  for (const std::string& name : names) rename_durably(stage / name, directory / name);
-  rename_durably(stage / "config.json", directory / "config.json");
-  fs::remove_all(stage);
+void save_adapter_checkpoint(Backend& backend, const fs::path& directory, const LoraWeights& lora,
+                             const LoraSettings& settings, const std::string& base,
+                             const Config& config, Dtype type, const std::string& scheme,
+                             double scale, const fs::path& tokenizer_source,
+                             backend::Collective* group) try {
+  const json written = make_config(config, type, scheme, scale);
+  if (group == nullptr || group->rank() == 0) {
+    publish(directory, written, tokenizer_source, [&](const fs::path& stage) {
+      return write_adapter(backend, stage, lora, settings, base);
+    });
+  }
   if (group != nullptr) group->barrier();
 } catch (const fs::filesystem_error& failure) {
   throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),

@@ -9,6 +9,7 @@
 #include "worker/llama/added_tokens.h"
 #include "worker/llama/byte_level_bpe.h"
 #include "worker/llama/json_place.h"
+#include "worker/llama/lora_files.h"
 #include "worker/llama/normalizer.h"
 #include "worker/llama/post_processor.h"
 #include "worker/llama/pre_tokenizer.h"
@@ -192,7 +193,8 @@ std::string BpeTokenizer::decode(const std::vector<int32_t>& ids, bool skip_spec
 
 }  // namespace
 
-std::unique_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& directory) {
+std::unique_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& named) {
+  const std::filesystem::path directory = directory_with("tokenizer.json", named);
   const auto file = directory / "tokenizer.json";
   if (!std::filesystem::is_regular_file(file)) {
     throw_user_error("{}: no such file; a checkpoint directory holds its tokenizer.json",

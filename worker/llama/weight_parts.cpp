@@ -80,7 +80,7 @@ std::vector<Tensor> WeightParts::gather(std::span<const Tensor> kept, std::span<
 
 /// Where a pass adds the gradient of a tensor of which `kept` is what this rank keeps.
 Tensor WeightParts::gradient_of(const Tensor& kept, const Shape& shape) const {
-  if (!sharded()) return kept;
+  if (!sharded() || kept.empty()) return kept;
   const Tensor gradient = backend_.allocate(Dtype::f32, shape);
   backend_.zero(gradient);
   return gradient;
@@ -90,18 +90,20 @@ Summing WeightParts::reduce(std::span<const Tensor> kept, std::span<const Tensor
   Summing summing;
   if (!sharded()) return summing;
   summing.backend_ = &backend_;
-  summing.kept_.assign(kept.begin(), kept.end());
   std::vector<Tensor> terms;
   for (size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i].empty()) continue;
+    summing.kept_.push_back(kept[i]);
     summing.sums_.push_back(backend_.allocate(Dtype::f32, kept[i].shape()));
     const int64_t elements = gradients[i].elements();
     const int64_t padded = group_->size() * kept[i].elements();
     terms.push_back(gradients[i].reshape({elements}));
     if (padded == elements) continue;
-    terms[i] = backend_.allocate(Dtype::f32, {padded});
-    backend_.zero(terms[i]);
-    backend_.copy(terms[i].rows(0, elements), gradients[i].reshape({elements}));
+    terms.back() = backend_.allocate(Dtype::f32, {padded});
+    backend_.zero(terms.back());
+    backend_.copy(terms.back().rows(0, elements), gradients[i].reshape({elements}));
   }
+  if (terms.empty()) return summing;
   summing.pending_ = group_->begin_reduce_scatter(summing.sums_, terms);
   return summing;
 }

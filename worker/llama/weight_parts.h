@@ -81,6 +81,7 @@ class WeightParts {
   Weights whole(const Weights& kept) const;
 
   // --- gradients: f32 tensors that a pass adds to, and what it does with them afterwards ---------
+  // Those that are empty in `kept` are not wanted, and stay so.
   backend::Tensor embedding_gradient(const Weights& kept) const;
   Layer layer_gradients(const Weights& kept, size_t layer) const;
   Head head_gradients(const Weights& kept) const;

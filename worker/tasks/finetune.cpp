@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 
+#include "worker/llama/lora_files.h"
 #include "worker/tasks/trainer.h"
 #include "worker/tasks/training_state.h"
 
@@ -13,7 +14,8 @@ namespace ropesweep::tasks {
 
 namespace {
 
-void check_recipe(const RecipeSettings& recipe) {
+void check_recipe(const Task& task) {
+  const RecipeSettings& recipe = task.fine_tune.recipe;
   const auto refuse = [&](const std::string& what) {
     throw_user_error("recipe '{}': {}", recipe.name, what);
   };
@@ -24,9 +26,12 @@ void check_recipe(const RecipeSettings& recipe) {
                        recipe.batch_tokens, recipe.context_length));
   }
   if (!(recipe.learning_rate > 0)) refuse("learning_rate must be above 0");
-  if (recipe.lora.rank != 0) {
-    refuse("lora is not supported by this version; leave it out for full fine-tuning");
-  }
+  const LoraSettings& lora = recipe.lora;
+  if (lora.rank == 0) return;
+  if (lora.rank < 0 || !(lora.alpha > 0)) refuse("lora: rank and alpha must be above 0");
+  if (!(lora.dropout >= 0 && lora.dropout < 1)) refuse("lora: dropout must be from 0 to below 1");
+  sorted_lora_targets(lora.targets, fmt::format("recipe '{}': lora", recipe.name));
+  if (task.weights.empty()) refuse("lora adapts trained weights; name a model, not init");
 }
 
 /// What the figures depend on. A sweep's fine-tune has its canonical text; `finetune` its settings.
@@ -56,6 +61,14 @@ std::string identity_of(const Task& task, const llama::Weights& weights) {
   return identity.dump(1) + "\n";
 }
 
+/// What an adapter calls its base: by the way from its own directory where both are a store's,
+/// which may move.
+std::string base_of(const Task& task) {
+  const std::filesystem::path base(task.weights), own(task.output);
+  const bool beside = !task.fine_tune.id.empty() && base.parent_path() == own.parent_path();
+  return beside ? (std::filesystem::path("..") / base.filename()).string() : base.string();
+}
+
 /// `checkpoint`: its last two path components, "checkpoints/ID" in a store.
 FineTuneOutcome outcome_of(const Task& task, const std::vector<StepRecord>& records) {
   FineTuneOutcome outcome;
@@ -79,7 +92,7 @@ Outcome fine_tune(llama::Model& model, const llama::Tokenizer& tokenizer,
                   const std::filesystem::path& tokenizer_source, const Task& task,
                   const SampleShare& share, const TaskContext& context) {
   const RecipeSettings& recipe = task.fine_tune.recipe;
-  check_recipe(recipe);
+  check_recipe(task);
   TrainingState state(task.output, identity_of(task, model.weights()), share);
   Outcome outcome;
   const int64_t finished = state.finished_step();
@@ -106,12 +119,25 @@ Outcome fine_tune(llama::Model& model, const llama::Tokenizer& tokenizer,
     return outcome;
   }
   const bool command = task.fine_tune.id.empty();
+  const auto save_adapters = [&](const llama::Lora& adapters,
+                                 const std::filesystem::path& directory) {
+    llama::save_adapter_checkpoint(model.backend(), directory, adapters.weights(), recipe.lora,
+                                   base_of(task), model.config(), model.weights().embedding.dtype(),
+                                   model.positions().scheme(), model.positions().scale(),
+                                   tokenizer_source, model.parts().group());
+  };
   state.finish(
       recipe.steps, command && recipe.save_every > 0, [&](const std::filesystem::path& directory) {
+        if (trainer.adapters()) return save_adapters(*trainer.adapters(), directory);
         llama::save_checkpoint(model.backend(), directory, model.weights(), model.config(),
                                model.weights().embedding.dtype(), model.positions().scheme(),
                                model.positions().scale(), tokenizer_source, &model.parts());
       });
+  // What comes after works with the weights that a loader of the checkpoint has.
+  if (trainer.adapters()) {
+    llama::merge_lora(model.backend(), model.weights(), trainer.adapters()->weights(),
+                      model.parts());
+  }
   outcome.fine_tunes = {outcome_of(task, trainer.records())};
   return outcome;
 }

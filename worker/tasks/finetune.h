@@ -1,4 +1,4 @@
-// Full-parameter fine-tuning, or training from scratch: one stage of a recipe.
+// Fine-tuning, of all weights or by LoRA, or training from scratch: one stage of a recipe.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,8 @@
 namespace ropesweep::tasks {
 
 /// Trains `model` in place under its positions, as `task.fine_tune.recipe` says, with its state,
-/// its losses and at last its checkpoint in `task.output` (training_state.h).
+/// its losses and at last its checkpoint in `task.output` (training_state.h). With LoRA the state
+/// and the checkpoint are the adapters', and `model` has them merged in at the end.
 ///
 /// Step j (from 1) takes batch_tokens / context_length chunks, at positions (j−1)·B … j·B−1 of the
 /// run's order (worker/data/training_chunks.h); its loss and gradient are means over all its

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "experiments/error.h"
+#include "worker/llama/lora_files.h"
 #include "worker/tasks/memory.h"
 
 namespace ropesweep::tasks {
@@ -45,7 +46,8 @@ ModelSource source_of(const Task& task) {
   if (base.empty())
     throw_user_error("task {}: neither weights nor an init config are given", task.id);
   source.config = base;
-  source.tokenizer = directory_of(base);
+  if (base != source.weights) source.base = directory_of(base);
+  source.tokenizer = llama::directory_with("tokenizer.json", directory_of(base));
   if (!fs::exists(source.tokenizer / "tokenizer.json") && !source.weights.empty()) {
     source.tokenizer = source.weights;
   }
@@ -60,9 +62,10 @@ LoadedModel load_model(backend::Backend& backend, const ModelSource& source,
   loaded.tokenizer = llama::read_tokenizer(source.tokenizer);
   loaded.tokenizer_source = source.tokenizer;
   const llama::WeightParts parts(backend, config, group);
-  llama::Weights weights = source.weights.empty()
-                               ? llama::init_weights(backend, config, type, source.seed, &parts)
-                               : llama::load_weights(backend, source.weights, config, type, &parts);
+  llama::Weights weights =
+      source.weights.empty()
+          ? llama::init_weights(backend, config, type, source.seed, &parts)
+          : llama::load_merged_weights(backend, source.weights, source.base, config, type, &parts);
   loaded.bytes = bytes_of(weights);
   loaded.model = std::make_unique<llama::Model>(backend, config, std::move(weights), group);
   return loaded;

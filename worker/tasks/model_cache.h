@@ -17,10 +17,12 @@ namespace ropesweep::tasks {
 /// Where a task's parts are read from.
 struct ModelSource {
   std::filesystem::path config;  ///< directory or config.json: shape, and the base of all positions
-  std::filesystem::path weights;    ///< directory; empty: fresh weights from `seed`
+  /// Directory, of an adapter too, which is merged into its base; empty: fresh weights from `seed`.
+  std::filesystem::path weights;
   std::filesystem::path tokenizer;  ///< directory
   std::string type;                 ///< f32 | bf16; empty: the checkpoint's (f16 is read as f32)
   uint64_t seed = 0;
+  std::filesystem::path base = {};  ///< of an adapter in `weights` whose own is not there
 };
 
 /// Of a task: the base model gives shape, positions and tokenizer; a task without weights starts

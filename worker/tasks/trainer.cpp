@@ -58,16 +58,37 @@ Trainer::Trainer(llama::Model& model, const llama::Tokenizer& tokenizer, const T
       batch_(recipe_.batch_tokens / recipe_.context_length),
       micro_batch_(splits() ? 1 : micro_batch_chunks(recipe_, share.size())),
       host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
-      optimizer_(model.backend(), model.weights(), &model.parts(), host_.get(),
-                 static_cast<uint64_t>(task.fine_tune.seed)) {
+      adapters_(make_adapters()),
+      optimizer_(make_optimizer()) {
   if (!task.validation_data.kind.empty()) {
     validation_.emplace(
         read_chunks(task.validation_data, recipe_, tokenizer, recipe_.validation_documents));
   }
   model_.split_sequences(splits() ? model_.parts().group() : nullptr);
+  model_.use_adapters(adapters_);
 }
 
-Trainer::~Trainer() { model_.split_sequences(nullptr); }
+Trainer::~Trainer() {
+  model_.split_sequences(nullptr);
+  model_.use_adapters(nullptr);
+}
+
+std::shared_ptr<llama::Lora> Trainer::make_adapters() const {
+  const LoraSettings& lora = recipe_.lora;
+  if (lora.rank == 0) return nullptr;
+  const auto seed = static_cast<uint64_t>(task_.fine_tune.seed);
+  return std::make_shared<llama::Lora>(
+      model_.backend(), llama::init_lora(model_.backend(), model_.config(), lora, seed),
+      model_.weights().embedding.dtype(), lora.dropout, seed);
+}
+
+llama::Optimizer Trainer::make_optimizer() {
+  if (adapters_) {
+    return {model_.backend(), *adapters_, model_.parts().group(), host_.get()};
+  }
+  return {model_.backend(), model_.weights(), &model_.parts(), host_.get(),
+          static_cast<uint64_t>(task_.fine_tune.seed)};
+}
 
 bool Trainer::train(TrainingState& state, std::string& failure) {
   records_ = state.resume(optimizer_);
@@ -160,6 +181,7 @@ std::optional<double> Trainer::accumulate(int64_t step, int64_t targets) {
   for (int64_t at = 0; at < batch_; at += turns * micro_batch_) {
     if (share_.any(stop_requested(context_))) return std::nullopt;
     const int64_t first = splits() ? at : at + share_.rank() * micro_batch_;
+    if (adapters_) adapters_->set_place(step, first * recipe_.context_length);
     nll += pass_over(first, std::clamp<int64_t>(batch_ - first, 0, micro_batch_),
                      1.0 / static_cast<double>(targets));
     const int64_t done = std::min(batch_, at + turns * micro_batch_);

@@ -12,6 +12,7 @@
 #include "experiments/memory_plan.h"
 #include "experiments/task.h"
 #include "worker/data/training_chunks.h"
+#include "worker/llama/lora.h"
 #include "worker/llama/model.h"
 #include "worker/llama/optimizer.h"
 #include "worker/llama/tokenizer.h"
@@ -39,8 +40,12 @@ class Trainer {
   bool train(TrainingState& state, std::string& failure);
 
   const std::vector<StepRecord>& records() const { return records_; }
+  /// What a recipe with LoRA trains; null without.
+  const std::shared_ptr<llama::Lora>& adapters() const { return adapters_; }
 
  private:
+  std::shared_ptr<llama::Lora> make_adapters() const;
+  llama::Optimizer make_optimizer();
   MemoryPlan plan_of_memory() const;
   int64_t fill_batch(int64_t step);
   std::optional<StepRecord> train_step(int64_t step);
@@ -63,6 +68,7 @@ class Trainer {
   int64_t batch_, micro_batch_;
   std::unique_ptr<backend::Backend>
       host_;  ///< the optimizer's, where its state is not the device's
+  std::shared_ptr<llama::Lora> adapters_;
   llama::Optimizer optimizer_;
   std::vector<int32_t> ids_, targets_;
   std::vector<StepRecord> records_;

@@ -91,6 +91,11 @@ TEST_P(RmsNormTest, gradient_is_that_of_the_definition) {
   expected = differences([&](const Values& y) { return naive_rms_norm(x, y); }, w, upstream);
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += weight_before[i];
   expect_close(values(d_weight), expected, Dtype::f32, 1, 16, "d_weight");
+
+  const Tensor alone = normal({kRows, kWidth}, 4);
+  backend_->rms_norm_backward(alone, Tensor(), d_out, residual, rstd, weight);
+  EXPECT_TRUE(bytes_of(*backend_, alone) == bytes_of(*backend_, d_residual))
+      << "d_weight is not wanted";
 }
 
 TEST_P(RmsNormTest, neither_threads_nor_rows_change_bits) {

@@ -283,7 +283,9 @@ TEST_F(Finetune, BadRecipesAreUserErrors) {
   EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.steps = 0; }));
   EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.batch_tokens = 23; }));
   EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.learning_rate = 0; }));
-  EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.lora.rank = 4; }));
+  EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.lora.rank = -1; }));
+  EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.lora = {.rank = 4, .dropout = 1}; }));
+  EXPECT_TRUE(refused([](Task& t) { t.fine_tune.recipe.lora = {.rank = 4, .targets = {"w"}}; }));
   EXPECT_TRUE(refused([](Task& t) { t.training_data.path = "/nowhere.jsonl"; }));
   EXPECT_TRUE(refused([](Task& t) { t.weights = "/nowhere"; }));
   EXPECT_TRUE(refused([](Task& t) { t.scheme = "yarm"; }));

@@ -71,6 +71,7 @@ class CpuBackend final : public Backend {
 
   void gelu(const Tensor& out, const Tensor& x, Gelu kind) override;
   void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x, Gelu kind) override;
+  void dropout(const Tensor& out, const Tensor& x, const Dropout& settings) override;
 
   void cross_entropy(const Tensor& nll, const Tensor& logits, const Tensor& targets) override;
   void cross_entropy_backward(const Tensor& d_logits, const Tensor& logits, const Tensor& targets,

@@ -155,6 +155,7 @@ void CpuBackend::rms_norm_backward(const Tensor& d_residual, const Tensor& d_wei
       }
     }
   });
+  if (d_weight.empty()) return;
   add_in_order(d_weight.data<float>(), parts.data<float>(), chunks, width);
 }
 

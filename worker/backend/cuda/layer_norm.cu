@@ -170,6 +170,7 @@ void CudaBackend::layer_norm_backward(const Tensor& d_residual, const Tensor& d_
              statistics.data<float>(), weight.data<T>(), width);
     });
   });
+  if (d_weight.empty()) return;
   add_parts(stream_, d_weight.data<float>(), weight_parts.data<float>(), runs, width);
   add_parts(stream_, d_bias.data<float>(), bias_parts.data<float>(), runs, width);
 }
