@@ -62,6 +62,22 @@ TEST(EncodingCommand, HfBitsAreFloats) {
   }
 }
 
+TEST(EncodingCommand, MapsMadeOfOtherMaps) {
+  const auto json = nlohmann::json::parse(
+      output_of({"resonance( yarn(beta_fast = 16) )", "--scale", "4", "--format", "json"}));
+  EXPECT_EQ(json.at("scheme"), "resonance(yarn(beta_fast=16))");
+  for (const double wavelength : json.at("wavelength").get<std::vector<double>>()) {
+    EXPECT_NEAR(wavelength, std::round(wavelength), 1e-6);
+  }
+  const auto nope = nlohmann::json::parse(output_of({"nope", "--format", "json"}));
+  EXPECT_TRUE(nope.at("wavelength")[0].is_null()) << "infinite";
+  const auto partial =
+      nlohmann::json::parse(output_of({"partial(0.25)", "--similarity", "--format", "json"}));
+  EXPECT_EQ(partial.at("inv_freq").size(), 16U);
+  EXPECT_GT(partial.at("similarity").at("mean_dot_product").back().get<double>(), 0.5)
+      << "most of a head is not rotated";
+}
+
 TEST(EncodingCommand, CsvHasARowAPair) {
   const std::string csv = output_of({"truncated", "--head-dim", "16", "--format", "csv"});
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 9);
