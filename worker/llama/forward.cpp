@@ -162,8 +162,7 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   a.rstd = norm(a.normed, residual, w.attention_norm, w.attention_norm_bias);
 
   a.query = new_rows(rows, config_.heads * config_.head_dim);
-  backend_.product(a.query, a.normed, w.query, false);
-  add_bias(a.query, w.query_bias);
+  backend_.product(a.query, a.normed, w.query, set_bias(a.query, w.query_bias));
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
@@ -185,10 +184,8 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
   a.key = in_cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   a.value =
       in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
-  backend_.product(a.key.reshape(of_product), a.normed, w.key, false);
-  backend_.product(a.value.reshape(of_product), a.normed, w.value, false);
-  add_bias(a.key, w.key_bias);
-  add_bias(a.value, w.value_bias);
+  backend_.product(a.key.reshape(of_product), a.normed, w.key, set_bias(a.key, w.key_bias));
+  backend_.product(a.value.reshape(of_product), a.normed, w.value, set_bias(a.value, w.value_bias));
 
   if (pass.recorded()) return attend_recorded(layer, pass, a);
   Tensor key = a.key, value = a.value;
