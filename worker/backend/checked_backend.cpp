@@ -224,6 +224,11 @@ class CheckedBackend final : public Backend {
     });
   }
 
+  void set_bias(const Tensor& x, const Tensor& bias) override {
+    require(is_matrix(x) && is(bias, x.dtype(), {x.dim(1)}), "set_bias",
+            "x [R, N] and bias [N] don't fit");
+    timed("set_bias", 0, bytes_of(x), [&] { inner_->set_bias(x, bias); });
+  }
   void add_bias(const Tensor& x, const Tensor& bias) override {
     require(is_matrix(x) && is(bias, x.dtype(), {x.dim(1)}), "add_bias",
             "x [R, N] and bias [N] don't fit");

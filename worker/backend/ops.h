@@ -144,8 +144,7 @@ class Backend {
                                  const Tensor& d_out, const Tensor& residual, const Tensor& rstd,
                                  const Tensor& weight) = 0;
 
-  // --- LayerNorm with the residual before it (Ba et al. 2016, eq. 4)
-  // ------------------------------
+  // --- LayerNorm with the residual before it (Ba et al. 2016, eq. 4) ----------------------------
   /// residual += x (when x is not empty); out = (residual − mean) · rstd · weight + bias, rstd =
   /// 1/√(variance + ε). out, residual, x: [R, D]; weight, bias [D]; statistics f32 [R, 2]: mean and
   /// rstd.
@@ -159,9 +158,10 @@ class Backend {
                                    const Tensor& residual, const Tensor& statistics,
                                    const Tensor& weight) = 0;
 
-  // --- bias of a product: x[r, :] += bias
-  // ---------------------------------------------------------
-  virtual void add_bias(const Tensor& x, const Tensor& bias) = 0;  ///< x [R, N], bias [N]
+  // --- bias of a product: x [R, N], bias [N] ----------------------------------------------------
+  /// x[r, :] = bias, to which a product adds: the sum with the bias is then rounded once.
+  virtual void set_bias(const Tensor& x, const Tensor& bias) = 0;
+  virtual void add_bias(const Tensor& x, const Tensor& bias) = 0;  ///< x[r, :] += bias
   /// d_bias f32 [N] += Σ_r d_out[r, :].
   virtual void add_bias_backward(const Tensor& d_bias, const Tensor& d_out) = 0;
 
@@ -217,8 +217,8 @@ class Backend {
   virtual void swiglu_backward(const Tensor& d_gate, const Tensor& d_up, const Tensor& d_out,
                                const Tensor& gate, const Tensor& up) = 0;
 
-  // --- GELU (Hendrycks & Gimpel 2016), out and x of one shape
-  // -------------------------------------
+  // --- GELU (Hendrycks & Gimpel 2016), out and x of one shape -----------------------------------
+  /// out may be the storage of x.
   virtual void gelu(const Tensor& out, const Tensor& x, Gelu kind) = 0;
   /// d_x is overwritten; it may be the storage of d_out or x.
   virtual void gelu_backward(const Tensor& d_x, const Tensor& d_out, const Tensor& x,

@@ -33,7 +33,16 @@ void Model::norm_backward(const Tensor& d_residual, const Tensor& d_weight, cons
   }
 }
 
-/// Each row of x, of whatever shape, plus the bias, if there is one.
+/// Makes the rows of x, of whatever shape, the bias, if there is one; returns whether a product is
+/// to be added to it.
+bool Model::set_bias(const Tensor& x, const Tensor& bias) {
+  if (bias.empty()) return false;
+  const int64_t width = bias.dim(0);
+  backend_.set_bias(x.reshape({x.elements() / width, width}), bias);
+  return true;
+}
+
+/// Each row of x plus the bias, if there is one.
 void Model::add_bias(const Tensor& x, const Tensor& bias) {
   if (bias.empty()) return;
   const int64_t width = bias.dim(0);
@@ -51,14 +60,13 @@ Tensor Model::plain_mlp(const Layer& w, size_t layer, const Pass& pass, const Te
                         MlpActivations& a) {
   const int64_t rows = residual.dim(0);
   a.up = new_rows(rows, config_.hidden);
-  project(a.up, a.normed, w, &Layer::up, layer, pass, false);
-  add_bias(a.up, w.up_bias);
+  project(a.up, a.normed, w, &Layer::up, layer, pass, set_bias(a.up, w.up_bias));
   a.hidden = pass.keep ? new_rows(rows, config_.hidden) : a.up;
   backend_.gelu(a.hidden, a.up, config_.family.gelu);
 
   const Tensor out = pass.keep ? copied(backend_, residual) : residual;
-  project(out, a.hidden, w, &Layer::down, layer, pass, true);
   add_bias(out, w.down_bias);
+  project(out, a.hidden, w, &Layer::down, layer, pass, true);
   return out;
 }
 

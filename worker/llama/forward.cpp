@@ -162,8 +162,7 @@ Tensor Model::attention_block(const Layer& w, size_t layer, const Pass& pass,
   a.rstd = norm(a.normed, residual, w.attention_norm, w.attention_norm_bias);
 
   a.query = new_rows(rows, config_.heads * config_.head_dim);
-  project(a.query, a.normed, w, &Layer::query, layer, pass, false);
-  add_bias(a.query, w.query_bias);
+  project(a.query, a.normed, w, &Layer::query, layer, pass, set_bias(a.query, w.query_bias));
   a.query = a.query.reshape({rows, config_.heads, config_.head_dim});
   rotate(a.query, pass.rope.query, pass);
   attend(w, layer, pass, a);
@@ -185,10 +184,10 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
   a.key = in_cache ? pass.cache->keys[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
   a.value =
       in_cache ? pass.cache->values[layer].rows(past, rows) : backend_.allocate(type_, of_heads);
-  project(a.key.reshape(of_product), a.normed, w, &Layer::key, layer, pass, false);
-  project(a.value.reshape(of_product), a.normed, w, &Layer::value, layer, pass, false);
-  add_bias(a.key, w.key_bias);
-  add_bias(a.value, w.value_bias);
+  project(a.key.reshape(of_product), a.normed, w, &Layer::key, layer, pass,
+          set_bias(a.key, w.key_bias));
+  project(a.value.reshape(of_product), a.normed, w, &Layer::value, layer, pass,
+          set_bias(a.value, w.value_bias));
 
   if (pass.recorded()) return attend_recorded(layer, pass, a);
   Tensor key = a.key, value = a.value;

@@ -128,6 +128,7 @@ class Model {
                      const backend::Tensor& d_bias, const backend::Tensor& d_out,
                      const backend::Tensor& residual, const backend::Tensor& statistics,
                      const backend::Tensor& weight);
+  bool set_bias(const backend::Tensor& x, const backend::Tensor& bias);
   void add_bias(const backend::Tensor& x, const backend::Tensor& bias);
   void add_bias_backward(const backend::Tensor& d_bias, const backend::Tensor& d_out);
   backend::Tensor plain_mlp(const Layer& w, size_t layer, const Pass& pass,

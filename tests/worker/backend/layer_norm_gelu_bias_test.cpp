@@ -158,6 +158,10 @@ TEST_P(BiasTest, is_added_to_each_row_and_its_gradient_is_the_sum_over_rows) {
       expected[i] += b[i % b.size()];
       sums[i % b.size()] += up[i];
     }
+    const Tensor set = normal(shape, 5);
+    backend_->set_bias(set, bias);
+    const Values rows = values(set);
+    for (size_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i], b[i % b.size()]) << i;
     backend_->add_bias(x, bias);
     expect_close(values(x), expected, dtype(), 1, 0, "x");
     backend_->add_bias_backward(d_bias, d_out);
@@ -178,6 +182,7 @@ TEST_P(BiasTest, threads_dont_change_bits) {
 }
 
 TEST_P(BiasTest, refuses_another_width) {
+  EXPECT_THROW(backend_->set_bias(normal({2, 8}, 1), normal({7}, 2)), std::invalid_argument);
   EXPECT_THROW(backend_->add_bias(normal({2, 8}, 1), normal({7}, 2)), std::invalid_argument);
   EXPECT_THROW(backend_->add_bias_backward(normal({7}, 2), normal({2, 8}, 1)),
                std::invalid_argument);

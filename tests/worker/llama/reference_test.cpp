@@ -1,6 +1,9 @@
 // The model against transformers and PyTorch: logits, gradients, training, and bf16's own error.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/worker/llama/fixtures.h"
 #include "worker/llama/optimizer.h"
 
@@ -95,11 +98,20 @@ TEST_P(Reference, GradientOfEveryWeightIsPyTorchs) {
   }
 }
 
+// Norms of two independent errors of n elements are apart by a factor whose deviation is 1/√n: a
+// bias has too few elements for 1.25, and gets three deviations.
+double room_for_luck(const std::string& name, size_t elements) {
+  if (!name.ends_with(".bias")) return 1.25;
+  return std::max(1.25, 1 + 3 / std::sqrt(static_cast<double>(elements)));
+}
+
 TEST_P(Reference, Bf16GradientsErrNoMoreThanPyTorchs) {
   TestModel test(GetParam(), Dtype::bf16);
   for (const auto& [name, gradient] : gradients_of(test).by_name) {
     const double theirs = facts_["bf16_gradient_deviation"][name];
-    EXPECT_LT(relative_difference(gradient, expected("gradient." + name)), 1.25 * theirs) << name;
+    EXPECT_LT(relative_difference(gradient, expected("gradient." + name)),
+              room_for_luck(name, gradient.size()) * theirs)
+        << name;
   }
 }
 

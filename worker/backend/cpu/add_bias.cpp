@@ -1,4 +1,6 @@
-// The bias of a product, added to each row, and its gradient, the sum over the rows.
+// The bias of a product, as each row or added to it, and its gradient, the sum over the rows.
+#include <cstring>
+
 #include "worker/backend/cpu/column_sums.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/backend/cpu/parallel.h"
@@ -44,6 +46,16 @@ int64_t rows_a_grain(int64_t width) {
 }
 
 }  // namespace
+
+void CpuBackend::set_bias(const Tensor& x, const Tensor& bias) {
+  const int64_t rows = x.dim(0), grain = rows_a_grain(x.dim(1));
+  parallel_ranges(threads_, rows, grain, [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      std::memcpy(x.data<char>() + static_cast<size_t>(row) * bias.bytes(), bias.raw(),
+                  bias.bytes());
+    }
+  });
+}
 
 void CpuBackend::add_bias(const Tensor& x, const Tensor& bias) {
   const int64_t rows = x.dim(0), width = x.dim(1);

@@ -1,4 +1,4 @@
-// The bias of a product, added to each row, and its gradient, the sum over the rows.
+// The bias of a product, as each row or added to it, and its gradient, the sum over the rows.
 //
 // Letters: R rows · N width
 #include "worker/backend/cuda/column_parts.h"
@@ -10,6 +10,16 @@ namespace ropesweep::backend::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+
+template <typename T, int V>
+__global__ void __launch_bounds__(kThreads)
+    set_bias_kernel(T* x, const T* bias, int64_t count, int64_t width) {
+  const int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * V;
+  if (i >= count) return;
+  float term[V];
+  load(bias + i % width, term);
+  store(term, x + i);
+}
 
 template <typename T, int V>
 __global__ void __launch_bounds__(kThreads)
@@ -43,6 +53,17 @@ __global__ void __launch_bounds__(kRunThreads)
 }
 
 }  // namespace
+
+void CudaBackend::set_bias(const Tensor& x, const Tensor& bias) {
+  const int64_t count = x.elements(), width = x.dim(1);
+  with_type(x.dtype(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    with_width(takes_vectors(width, {x.raw(), bias.raw()}), [&](auto v) {
+      launch({stream_, blocks_for(count / v, kThreads), kThreads}, set_bias_kernel<T, v>,
+             x.data<T>(), bias.data<T>(), count, width);
+    });
+  });
+}
 
 void CudaBackend::add_bias(const Tensor& x, const Tensor& bias) {
   const int64_t count = x.elements(), width = x.dim(1);

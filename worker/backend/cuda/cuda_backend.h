@@ -60,6 +60,7 @@ class CudaBackend final : public Backend {
                            const Tensor& d_out, const Tensor& residual, const Tensor& statistics,
                            const Tensor& weight) override;
 
+  void set_bias(const Tensor& x, const Tensor& bias) override;
   void add_bias(const Tensor& x, const Tensor& bias) override;
   void add_bias_backward(const Tensor& d_bias, const Tensor& d_out) override;
 
