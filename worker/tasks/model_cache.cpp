@@ -46,7 +46,7 @@ ModelSource source_of(const Task& task) {
     throw_user_error("task {}: neither weights nor an init config are given", task.id);
   source.config = base;
   source.tokenizer = directory_of(base);
-  if (!fs::exists(source.tokenizer / "tokenizer.json") && !source.weights.empty()) {
+  if (!llama::has_tokenizer(source.tokenizer) && !source.weights.empty()) {
     source.tokenizer = source.weights;
   }
   return source;
