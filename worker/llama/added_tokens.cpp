@@ -20,8 +20,9 @@ size_t before(std::string_view text, size_t at) {  // start of the character tha
 
 bool is_word_character(std::string_view character) {
   static const Regex word(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}])");
+  static thread_local Regex::Search search(word);
   size_t start = 0, end = 0;
-  return Regex::Search(word).find(character, 0, start, end);
+  return search.find(character, 0, start, end);
 }
 
 bool stands_alone(std::string_view text, size_t start, size_t end) {

@@ -39,8 +39,7 @@ class BpeTokenizer : public Tokenizer {
  private:
   void index_tokens();
   void encode_part(std::string_view part, WordCache& cache, std::vector<int32_t>& ids) const;
-  void encode_piece(std::string_view piece, bool at_start, WordCache& cache,
-                    std::vector<int32_t>& ids) const;
+  void encode_word(std::string_view word, WordCache& cache, std::vector<int32_t>& ids) const;
 
   PreTokenizer pre_tokenizer_;
   std::unique_ptr<const BpeModel> model_;
@@ -101,15 +100,13 @@ void BpeTokenizer::encode_part(std::string_view part, WordCache& cache,
   cache.insert(part, std::move(part_ids));
 }
 
-void BpeTokenizer::encode_piece(std::string_view piece, bool at_start, WordCache& cache,
-                                std::vector<int32_t>& ids) const {
-  pre_tokenizer_.split(piece, at_start, [&](std::string_view word) {
-    for (size_t from = 0; from < word.size();) {
-      const size_t end = model_->part_end(word, from);
-      encode_part(word.substr(from, end - from), cache, ids);
-      from = end;
-    }
-  });
+void BpeTokenizer::encode_word(std::string_view word, WordCache& cache,
+                               std::vector<int32_t>& ids) const {
+  for (size_t from = 0; from < word.size();) {
+    const size_t end = model_->part_end(word, from);
+    encode_part(word.substr(from, end - from), cache, ids);
+    from = end;
+  }
 }
 
 std::vector<int32_t> BpeTokenizer::encode(std::string_view text, bool special_tokens) const {
@@ -119,7 +116,11 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, bool special_to
   const std::unique_lock<std::mutex> lock(cache_mutex_, std::try_to_lock);
   WordCache own;
   WordCache& cache = lock.owns_lock() ? cache_ : own;
+  PreTokenizer::Cutter cutter(pre_tokenizer_);
   std::vector<int32_t> ids;
+  const std::function<void(std::string_view)> take_word = [&](std::string_view word) {
+    encode_word(word, cache, ids);
+  };
   added_.split(text, false, [&](std::string_view piece, std::optional<int32_t> special) {
     if (special) {
       ids.push_back(*special);
@@ -133,7 +134,7 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, bool special_to
       if (id) {
         ids.push_back(*id);
       } else {
-        encode_piece(part, at_start, cache, ids);
+        cutter.split(part, at_start, take_word);
       }
     });
   });

@@ -71,24 +71,29 @@ void join(std::vector<Range>& ranges, SplitBehavior behavior) {
 
 }  // namespace
 
-/// One pass of a text through the steps, with a search for each.
+/// Texts through the steps, with a search for each.
 class PreTokenizer::Run {
  public:
-  Run(const std::vector<Step>& steps, const std::function<void(std::string_view)>& take)
-      : steps_(steps), take_(take) {
+  explicit Run(const std::vector<Step>& steps) : steps_(steps) {
     for (const Step& step : steps) searches_.push_back(std::make_unique<Regex::Search>(step.regex));
   }
 
+  void split(std::string_view text, bool at_start,
+             const std::function<void(std::string_view)>& take) {
+    take_ = &take;
+    cut(0, text, at_start);
+  }
+
+ private:
   void cut(size_t level, std::string_view piece, bool at_start) {
     if (piece.empty()) return;
-    if (level == steps_.size()) return take_(piece);
+    if (level == steps_.size()) return (*take_)(piece);
     const Step& step = steps_[level];
     if (step.prefix == Prefix::never && step.space == " ") return cut_at(level, piece, at_start);
     const std::string changed = with_spaces(step, piece, at_start);
     cut_at(level, changed, at_start);
   }
 
- private:
   static std::string with_spaces(const Step& step, std::string_view piece, bool at_start) {
     std::string changed;
     for (const char c : piece) {
@@ -140,7 +145,7 @@ class PreTokenizer::Run {
   }
 
   const std::vector<Step>& steps_;
-  const std::function<void(std::string_view)>& take_;
+  const std::function<void(std::string_view)>* take_ = nullptr;
   std::vector<std::unique_ptr<Regex::Search>> searches_;
 };
 
@@ -209,13 +214,14 @@ void PreTokenizer::read_metaspace(const JsonPlace& place) {
   }
 }
 
-void PreTokenizer::split(std::string_view text, bool at_start,
-                         const std::function<void(std::string_view)>& take) const {
-  if (steps_.empty()) {
-    if (!text.empty()) take(text);
-    return;
-  }
-  Run(steps_, take).cut(0, text, at_start);
+PreTokenizer::Cutter::Cutter(const PreTokenizer& pre_tokenizer)
+    : run_(std::make_unique<Run>(pre_tokenizer.steps_)) {}
+
+PreTokenizer::Cutter::~Cutter() = default;
+
+void PreTokenizer::Cutter::split(std::string_view text, bool at_start,
+                                 const std::function<void(std::string_view)>& take) {
+  run_->split(text, at_start, take);
 }
 
 }  // namespace ropesweep::llama

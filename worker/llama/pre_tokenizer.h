@@ -16,6 +16,8 @@ namespace ropesweep::llama {
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
 class PreTokenizer {
+  class Run;
+
  public:
   /// null, ByteLevel, Metaspace, Split, Digits and Sequences of them; ByteLevel is the last.
   /// Errors: user error naming file and field for another type, behaviour, or a faulty expression.
@@ -24,10 +26,21 @@ class PreTokenizer {
   /// Whether words are bytes to the model, as ByteLevel says.
   bool is_byte_level() const { return byte_level_; }
 
-  /// Calls `take` with each word of `text` (valid UTF-8), in order; a word lives during the call.
-  /// `at_start`: nothing goes before `text`, special tokens included.
-  void split(std::string_view text, bool at_start,
-             const std::function<void(std::string_view)>& take) const;
+  /// Cuts text after text; one a thread, as it keeps the searches' state. The pre-tokenizer must
+  /// outlive it.
+  class Cutter {
+   public:
+    explicit Cutter(const PreTokenizer& pre_tokenizer);
+    ~Cutter();
+
+    /// Calls `take` with each word of `text` (valid UTF-8), in order; a word lives during the call.
+    /// `at_start`: nothing goes before `text`, special tokens included.
+    void split(std::string_view text, bool at_start,
+               const std::function<void(std::string_view)>& take);
+
+   private:
+    std::unique_ptr<Run> run_;
+  };
 
  private:
   enum class Prefix { never, first, always };
@@ -38,7 +51,6 @@ class PreTokenizer {
     std::string space = " ";        ///< what becomes of spaces
     Prefix prefix = Prefix::never;  ///< whether `space` goes before a piece that doesn't begin so
   };
-  class Run;
 
   void read(const JsonPlace& place, int depth);
   void read_split(const JsonPlace& place);

@@ -34,6 +34,14 @@ constexpr char32_t later_marks[][2] = {
 
 /// Below U+0300 nothing joins a character before it, whatever that is.
 constexpr char32_t first_mark = 0x300;
+bool begins_mark(char byte) { return static_cast<unsigned char>(byte) >= 0xCC; }
+
+size_t character_before(std::string_view text, size_t at) {
+  do {
+    --at;
+  } while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  return at;
+}
 
 bool is_later_mark(char32_t c) {
   const auto* const range =
@@ -61,36 +69,25 @@ bool can_compose() { return true; }
 std::string compose(std::string_view text) {
   std::string result;
   result.reserve(text.size());
-  // A stretch that may change: a character and what follows it from U+0300 on.
-  size_t begin = 0, at = 0;
-  bool may_change = false;
-  const auto finish = [&] {
-    const std::string_view stretch = text.substr(begin, at - begin);
-    if (may_change) {
-      append_composed(stretch, result);
-    } else {
-      result.append(stretch);
+  // A stretch that may change: one character below U+0300, if any, and those above that follow.
+  for (size_t done = 0; done < text.size();) {
+    const auto* const mark =
+        std::find_if(text.begin() + static_cast<std::ptrdiff_t>(done), text.end(), begins_mark);
+    size_t end = static_cast<size_t>(mark - text.begin());
+    const size_t begin = end > done && end < text.size() ? character_before(text, end) : end;
+    result.append(text.substr(done, begin - done));
+    const auto mark_at = [&](size_t at) { return code_point_at(text, at); };
+    while (end < text.size() && mark_at(end).value >= first_mark &&
+           !is_later_mark(mark_at(end).value)) {
+      end += mark_at(end).length;
     }
-    begin = at;
-    may_change = false;
-  };
-  while (at < text.size()) {
-    const CodePoint point = code_point_at(text, at);
-    if (point.value < first_mark) {
-      if (may_change) finish();
-      // Of characters that stay as they are only the last may be joined.
-      if (at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) >= 0xC4) finish();
-    } else if (is_later_mark(point.value)) {
-      finish();
-      at += point.length;
-      finish();
-      continue;
-    } else {
-      may_change = true;
+    append_composed(text.substr(begin, end - begin), result);
+    done = end;
+    if (done < text.size() && is_later_mark(mark_at(done).value)) {
+      result.append(text.substr(done, mark_at(done).length));
+      done += mark_at(done).length;
     }
-    at += point.length;
   }
-  finish();
   return result;
 }
 #else
