@@ -46,6 +46,8 @@ CONFIGS = {"digits": {"bos_token": "<|im_start|>", "eos_token": {"content": "<|i
                       "chat_template": "{{ messages }}"},
            "split": {"bos_token": "<s>", "eos_token": "</s>"}, "llama2": {"bos_token": "<s>", "eos_token": "</s>"}}
 
+WHITE_SPACE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"  # Python's \\s has U+001C to U+001F, too
+
 
 class Library:
     """A tokenizer.json."""
@@ -73,7 +75,7 @@ class Model:
         for i, token in self.config.get("added_tokens_decoder", {}).items():
             self.special[token["content"]] = int(i)
             strips[token["content"]] = token["rstrip"]
-        self.pattern = re.compile("(" + "|".join(re.escape(text) + (r"\s*" if strips.get(text) else "")
+        self.pattern = re.compile("(" + "|".join(re.escape(text) + (WHITE_SPACE + "*" if strips.get(text) else "")
                                                  for text in sorted(self.special, key=len, reverse=True)) + ")")
         self.names = {i: text for text, i in self.special.items()}
         bos = self.config.get("bos_token", "<s>")

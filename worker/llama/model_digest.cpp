@@ -58,6 +58,11 @@ std::string model_digest(const std::filesystem::path& directory) {
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}) {
     if (std::filesystem::exists(directory / name)) names.emplace_back(name);
   }
+  // Read beside a tokenizer.model only.
+  if (!std::filesystem::exists(directory / "tokenizer.json") &&
+      std::filesystem::exists(directory / "added_tokens.json")) {
+    names.emplace_back("added_tokens.json");
+  }
   for (const std::string& name : weight_files(directory)) names.push_back(name);
   Sha256 sha;
   for (const std::string& name : names) add_file(sha, directory, name);

@@ -1,5 +1,5 @@
 // tokenizer.model: what the configuration beside it changes, and what is said of files that can't
-// be read. Whole texts are compared in tokenizer_test.cpp.
+// be read. Whole texts are compared in tokenizer_text_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,8 +8,7 @@
 #include <random>
 
 #include "experiments/error.h"
-#include "worker/llama/json_place.h"
-#include "worker/llama/tokenizer.h"
+#include "tests/worker/llama/tokenizer_fixtures.h"
 
 namespace ropesweep::llama {
 namespace {
@@ -17,8 +16,6 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
-
-const fs::path fixtures = fs::path(ROPESWEEP_SOURCE_DIR) / "tests/reference/tokenizer";
 
 class SentencePiece : public testing::Test {
  protected:
