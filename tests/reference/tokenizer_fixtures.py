@@ -46,7 +46,8 @@ CONFIGS = {"digits": {"bos_token": "<|im_start|>", "eos_token": {"content": "<|i
                       "chat_template": "{{ messages }}"},
            "split": {"bos_token": "<s>", "eos_token": "</s>"}, "llama2": {"bos_token": "<s>", "eos_token": "</s>"}}
 
-WHITE_SPACE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"  # Python's \\s has U+001C to U+001F, too
+# What Rust's char::is_whitespace says: Python's \s has U+001C to U+001F, too.
+WHITE_SPACE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
 class Library:

@@ -131,9 +131,9 @@ TEST_F(Checkpoint, ASavedModelLoadsEqualWithItsPositionsAndTokenizer) {
   for (const auto& entry : std::filesystem::directory_iterator(saved)) {
     names.insert(entry.path().filename().string());
   }
-  EXPECT_EQ(names, (std::set<std::string>{"added_tokens.json", "config.json", "losses.jsonl",
-                                          "model.safetensors", "tokenizer.json",
-                                          "tokenizer.model"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{"added_tokens.json", "config.json", "losses.jsonl",
+                                   "model.safetensors", "tokenizer.json", "tokenizer.model"}));
 }
 
 TEST_F(Checkpoint, AFailedSaveLeavesTheOldOneOrNone) {
