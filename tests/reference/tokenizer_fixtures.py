@@ -1,7 +1,7 @@
 """Fixtures of tokenizer_test: mixed text and what the packages `tokenizers`, `sentencepiece` and `transformers`
 make of it.
 
-    python3 tests/reference/tokenizer_fixtures.py      (tokenizers 0.23, sentencepiece 0.2, transformers 5)
+    python3 tests/reference/tokenizer_fixtures.py      (tokenizers 0.23, sentencepiece 0.2, transformers 5, protobuf)
 
 writes, under tests/reference/tokenizer/:
   lines.bin              10,000 lines, each a little-endian uint16 length and that many bytes (some of
