@@ -12,7 +12,7 @@ packages=(
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libboost-context-dev libspdlog-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   libdnnl-dev libgloo-dev libhwy-dev libtomlplusplus-dev nlohmann-json3-dev
-  libpcre2-dev libzstd-dev zlib1g-dev libssl-dev
+  libpcre2-dev libsentencepiece-dev libutf8proc-dev libzstd-dev zlib1g-dev libssl-dev
   # the report and the plots
   python3 python3-h5py python3-pandas python3-matplotlib
 )

@@ -29,7 +29,7 @@ po::options_description describe(DataOptions& o) {
   add("kind", po::value(&b.kind)->value_name("KIND"), "what to build");
   add("output", po::value(&o.output)->value_name("FILE"), "JSON lines are written here");
   add("model", po::value(&o.model)->value_name("DIR"),
-      "directory with the tokenizer.json that counts tokens (bytes are counted without it)");
+      "directory with the tokenizer that counts tokens (bytes are counted without it)");
   add("samples", po::value(&b.samples)->default_value(b.samples)->value_name("N"), "records");
   add("tokens", po::value(&b.tokens)->default_value(b.tokens)->value_name("N"),
       "at most this many a prompt; at least this many a document");

@@ -24,7 +24,8 @@ struct TokenizeOptions {
 po::options_description describe(TokenizeOptions& o) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("model", po::value(&o.model)->value_name("DIR"), "directory with tokenizer.json");
+  add("model", po::value(&o.model)->value_name("DIR"),
+      "directory with tokenizer.json or tokenizer.model");
   add("file", po::value(&o.file)->value_name("FILE"), "input; standard input without it");
   add("decode", po::bool_switch(&o.decode), "one JSON array of ids a line, to text");
   add("no-special-tokens", po::bool_switch(&o.no_special_tokens),

@@ -102,7 +102,10 @@ nlohmann::json init_identity(const std::string& init, const Digests& digests) {
 }
 
 std::string init_tokenizer(const std::string& init) {
-  return (std::filesystem::path(init).parent_path() / "tokenizer.json").string();
+  const std::filesystem::path directory = std::filesystem::path(init).parent_path();
+  const bool model_only = !std::filesystem::exists(directory / "tokenizer.json") &&
+                          std::filesystem::exists(directory / "tokenizer.model");
+  return (directory / (model_only ? "tokenizer.model" : "tokenizer.json")).string();
 }
 
 const std::string& digest_of(const Digests& digests, const std::string& path) {

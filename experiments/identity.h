@@ -39,7 +39,7 @@ nlohmann::json stage_identity(const Sweep& sweep, const RecipeSettings& recipe,
                               const Digests& digests);
 /// What training from scratch starts from: config and tokenizer, by content.
 nlohmann::json init_identity(const std::string& init, const Digests& digests);
-/// The tokenizer beside an init config.
+/// The tokenizer beside an init config: tokenizer.json, tokenizer.model where that lies alone.
 std::string init_tokenizer(const std::string& init);
 
 /// The digest of a path. Errors: transient error when the caller supplied none.

@@ -158,6 +158,19 @@ TEST_F(EngineCommands, GenerateContinuesAPrompt) {
   EXPECT_NE(refusal_of(generate_command, {"--model", model_}), "");
 }
 
+TEST_F(EngineCommands, TokenizeReadsSentencePiecesModels) {
+  const std::string model =
+      std::string(ROPESWEEP_SOURCE_DIR) + "/tests/reference/tokenizer/sentencepiece";
+  write_file(folder_ / "text.txt", "the</s>the rotary\n");
+  const std::string text = (folder_ / "text.txt").string();
+  const std::string ids = output_of(tokenize_command, {"--model", model, text});
+  EXPECT_EQ(ids, "[1,284,2,602,473]\n");
+  write_file(folder_ / "ids.txt", ids);
+  EXPECT_EQ(output_of(tokenize_command, {"--model", model, "--decode", "--keep-special-tokens",
+                                         (folder_ / "ids.txt").string()}),
+            "<s> the</s>the rotary\n");
+}
+
 TEST_F(EngineCommands, TokenizeGoesBothWays) {
   const std::string text = "the river\n\n 1987\tgreen\r\nlast";
   write_file(folder_ / "text.txt", text);

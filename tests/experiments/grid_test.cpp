@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <random>
 #include <set>
 
 #include "experiments/error.h"
+#include "experiments/identity.h"
 #include "tests/experiments/test_sweeps.h"
 
 namespace ropesweep {
@@ -358,6 +362,19 @@ TEST(Grid, AMissingDigestIsNamed) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("no digest of it was made"));
   }
+}
+
+TEST(Identity, TheTokenizerBesideAConfigMayBeSentencePieces) {
+  const auto directory = std::filesystem::temp_directory_path() /
+                         ("identity_test." + std::to_string(std::random_device()()));
+  std::filesystem::create_directories(directory);
+  const std::string config = (directory / "config.json").string();
+  EXPECT_EQ(init_tokenizer(config), (directory / "tokenizer.json").string());
+  std::ofstream(directory / "tokenizer.model") << "pieces";
+  EXPECT_EQ(init_tokenizer(config), (directory / "tokenizer.model").string());
+  std::ofstream(directory / "tokenizer.json") << "{}";
+  EXPECT_EQ(init_tokenizer(config), (directory / "tokenizer.json").string());
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

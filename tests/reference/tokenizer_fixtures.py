@@ -1,215 +1,194 @@
-"""Fixtures of tokenizer_test: mixed text and what the package `tokenizers` makes of it.
+"""Fixtures of tokenizer_test: mixed text and what the packages `tokenizers`, `sentencepiece` and `transformers`
+make of it.
 
-    python3 tests/reference/tokenizer_fixtures.py      (tokenizers 0.23)
+    python3 tests/reference/tokenizer_fixtures.py      (tokenizers 0.23, sentencepiece 0.2, transformers 5, protobuf)
 
 writes, under tests/reference/tokenizer/:
   lines.bin              10,000 lines, each a little-endian uint16 length and that many bytes (some of
                          them not UTF-8: those are decoded with errors="replace" before encoding)
-  digits/, split/        tokenizers trained here: pre-tokenizers as SmolLM2's and as Llama 3's
-  digits.ids, split.ids, tiny.ids
-                         FNV-1a (32 bits) of each line's ids as little-endian int32, one after the other;
-                         tiny: experiments/tiny
-  samples.json           whole ids of every hundredth line, for messages and for decoding
-  variants.json          small cases: fields changed in digits/tokenizer.json, texts, ids
+  NAME/                  a tokenizer of each kind of tokenizer_kinds.py
+  NAME.crc               CRC-32 of each line's ids as little-endian int32, its decoding without special
+                         tokens and the one with them, one after the other; also of experiments/tiny
+  samples.json           whole ids of every five-hundredth line, for messages
+  variants.json          small cases: fields changed in NAME/tokenizer.json, texts, ids
+  special.json           texts with special tokens by LlamaTokenizer of `transformers`, from tokenizer.model
+
+    python3 tests/reference/tokenizer_fixtures.py --long TESTS [LINES]
+
+compares, with the test program TESTS (build/release/tests/llama_tests), LINES (1,000,000) other lines by each
+kind; what it writes goes to a temporary directory.
 """
 
-import copy
 import json
+import os
 import pathlib
-import random
+import re
 import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import sentencepiece
+from tokenizers import Tokenizer
+
+import tokenizer_kinds
+import tokenizer_lines
+from tokenizer_variants import patched, variants
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT = HERE / "tokenizer"
 TINY = HERE.parents[1] / "experiments" / "tiny"
-LLAMA3_PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-                  r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+CONFIGS = {"digits": {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"},
+                      "chat_template": "{{ messages }}"},
+           "split": {"bos_token": "<s>", "eos_token": "</s>"}, "llama2": {"bos_token": "<s>", "eos_token": "</s>"}}
 
-WORDS = ("the of and to in is that it was for on are as with his they at be this from have or by one had not "
-         "position encoding rotary frequency wavelength attention context length scale training token "
-         "it's I'm we've they'll he'd don't O'Neil IT'S I'M WE'VE rock'n'roll can't CAN'T ain't").split()
-CODE = ["for (int i = 0; i < n; ++i) {", "    return x[i] * 0x1F;", "def f(self, *args):", "\t\tif a != b:",
-        "std::vector<std::string>", "#include <cstdint>", "a->b.c(d)[e]", "$HOME/.cache", "// TODO(x): y",
-        '{"key": [1, 2.5e-3, null]}', "SELECT * FROM t WHERE a='b';", "x_1 += y__2", "&&||!~^%", "0b1010_1111"]
-SPACES = ["  ", "    ", "\t", "\r", "\n", "\r\n", "\n\n", " \n ", "\x0b", "\x0c", "\u00a0", "\u0085", "\u1680",
-          "\u2003", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\u180e", "\u200b",
-          "\ufeff"]
-SPECIAL = ["<s>", "</s>", " <s> ", "<s><s>", "<|im_start|>", "<|im_end|>", "<|im_start|>user\n", "<|im_", "<s"]
-DIGITS = ["²", "³", "¹", "¼", "½", "Ⅷ", "ⅻ", "٣", "٤٥", "१२", "１２３", "〇", "①", "𝟘𝟙", "߉"]
-EMOJI = ["😀", "👍🏽", "👨‍👩‍👧‍👦", "🇩🇪🇫🇷", "❤️", "☃", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🧑🏿‍🚀", "©️", "✈︎"]
-ODD = ["\u0301", "e\u0301", "n\u0303\u0323", "\u1100\u1161\u11a8", "ſ", "'ſ", "İ", "ß", "ŉ", "ﬁ", "ﷺ", "\u200d",
-       "\u202e", "\ue000", "\ufffd", "\ufffe", "\U0010ffff", "\x00", "\x01", "\x1b[0m", "\x7f", "\u0080", "\u009f",
-       "a\u0308\u0304", "ا\u064bل", "क्षि", "ก็", "ׁש"]
-BLOCKS = [(0xC0, 0x17F), (0x370, 0x3FF), (0x400, 0x45F), (0x5D0, 0x5EA), (0x621, 0x64A), (0x905, 0x939),
-          (0xE01, 0xE2E), (0x3041, 0x3096), (0x30A1, 0x30FA), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3), (0x2200, 0x22FF),
-          (0x2500, 0x257F), (0x1F300, 0x1F5FF), (0x20000, 0x2A6D6), (0x1D400, 0x1D454)]
-INVALID = [b"\xff", b"\x80", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80",
-           b"\xe0\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41"]
+# What Rust's char::is_whitespace says: Python's \s has U+001C to U+001F, too.
+WHITE_SPACE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
-def block_text(rng):
-    first, last = rng.choice(BLOCKS)
-    return "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 4)))
+class Library:
+    """A tokenizer.json."""
+
+    def __init__(self, directory):
+        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+
+    def results(self, text):
+        ids = self.tokenizer.encode(text).ids
+        return ids, self.tokenizer.decode(ids), self.tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def number(rng):
-    return rng.choice([str(rng.randrange(10 ** rng.randint(1, 8))), f"{rng.random():.3f}", f"{rng.randrange(99)}%",
-                       f"1,{rng.randrange(1000):03d}", f"x{rng.randrange(100)}", f"{rng.randrange(100)}th"])
+class Model:
+    """A tokenizer.model: what is between special tokens goes to the package `sentencepiece`."""
+
+    def __init__(self, directory):
+        proto = (directory / "tokenizer.model").read_bytes()
+        self.config = json.loads((directory / "tokenizer_config.json").read_text())
+        self.whole = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        # Fields of a message that are given again win: normalizer_spec.add_dummy_prefix = false.
+        self.bare = sentencepiece.SentencePieceProcessor(model_proto=proto + b"\x1a\x02\x18\x00")
+        self.special = {self.whole.id_to_piece(i): i for i in range(self.whole.get_piece_size())
+                        if self.whole.is_control(i) or self.whole.is_unknown(i)}
+        strips = {}
+        for i, token in self.config.get("added_tokens_decoder", {}).items():
+            self.special[token["content"]] = int(i)
+            strips[token["content"]] = token["rstrip"]
+        self.pattern = re.compile("(" + "|".join(re.escape(text) + (WHITE_SPACE + "*" if strips.get(text) else "")
+                                                 for text in sorted(self.special, key=len, reverse=True)) + ")")
+        self.names = {i: text for text, i in self.special.items()}
+        bos = self.config.get("bos_token", "<s>")
+        self.before = [self.special[bos if isinstance(bos, str) else bos["content"]]]
+        self.after = [self.whole.eos_id()] if self.config.get("add_eos_token") else []
+
+    def results(self, text):
+        ids = list(self.before)
+        for i, part in enumerate(self.pattern.split(text)):
+            if i % 2 == 1:
+                ids.append(next(self.special[name] for name in sorted(self.special, key=len, reverse=True)
+                                if part.startswith(name)))
+            elif part:
+                ids += (self.whole if i == 0 or self.config["legacy"] else self.bare).encode(part)
+        ids += self.after
+        kept, run, first = "", [], True
+        for token in ids + [None]:
+            if token is not None and token not in self.names:
+                run.append(token)
+                continue
+            kept += (self.whole if first else self.bare).decode(run) if run else ""
+            kept += self.names.get(token, "")
+            run, first = [], False
+        return ids, self.whole.decode([token for token in ids if token not in self.names]), kept
 
 
-def piece(rng):
-    kind = rng.choices(range(9), [30, 8, 10, 10, 4, 5, 5, 5, 8])[0]
-    if kind == 0:
-        word = rng.choice(WORDS)
-        return rng.choice([word, word, word, word.upper(), word.title()]) + rng.choice(["", "", "", ",", ".", "!?"])
-    if kind == 1:
-        return rng.choice(CODE)
-    if kind == 2:
-        return number(rng)
-    return [lambda: rng.choice(SPACES) * rng.choice([1, 1, 2, 5]), lambda: rng.choice(SPECIAL),
-            lambda: rng.choice(DIGITS), lambda: rng.choice(EMOJI), lambda: rng.choice(ODD),
-            lambda: block_text(rng)][kind - 3]()
+def checksum(results):
+    ids, text, kept = results
+    return zlib.crc32(kept.encode("utf-8"), zlib.crc32(text.encode("utf-8"), zlib.crc32(struct.pack(f"<{len(ids)}i", *ids))))
 
 
-def line(rng):
-    parts = []
-    for _ in range(rng.randint(1, 9)):
-        parts.append(piece(rng))
-        if rng.random() < 0.6:
-            parts.append(" ")
-    text = "".join(parts).encode("utf-8")
-    if rng.random() < 0.05:
-        at = rng.randint(0, len(text))
-        text = text[:at] + rng.choice(INVALID) + text[at:]
-    return text
+def write_tokenizers():
+    for name, make in tokenizer_kinds.LIBRARY.items():
+        (OUTPUT / name).mkdir(parents=True, exist_ok=True)
+        (OUTPUT / name / "tokenizer.json").write_text(json.dumps(make(), ensure_ascii=False))
+        if name in CONFIGS:
+            (OUTPUT / name / "tokenizer_config.json").write_text(json.dumps(CONFIGS[name]))
+    for name, make in tokenizer_kinds.MODELS.items():
+        (OUTPUT / name).mkdir(parents=True, exist_ok=True)
+        model, config = make()
+        (OUTPUT / name / "tokenizer.model").write_bytes(model)
+        (OUTPUT / name / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def all_lines():
-    rng = random.Random(20)
-    fixed = [b"", b" ", b"\n", b"   a", b"a   ", b"a" * 300, b" " * 200 + b"x", "ab" * 150, "的" * 60, b"\t" * 70]
-    lines = [text.encode() if isinstance(text, str) else text for text in fixed]
-    while len(lines) < 10000:
-        lines.append(line(rng))
-    return lines
+def tokenizers():
+    yield from ((name, Library(OUTPUT / name)) for name in tokenizer_kinds.LIBRARY)
+    yield "tiny", Library(TINY)
+    yield from ((name, Model(OUTPUT / name)) for name in tokenizer_kinds.MODELS)
 
 
-def train(pre_tokenizer, extra, seed):
-    rng = random.Random(seed)
-    texts = [line(rng).decode("utf-8", "replace") for _ in range(6000)]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizer
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=1400, show_progress=False, special_tokens=["<|im_start|>", "<|im_end|>"] + extra,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
-    return tokenizer
+def write_lines(path, lines):
+    path.write_bytes(b"".join(struct.pack("<H", len(text)) + text for text in lines))
 
 
-def digits_tokenizer():
-    """SmolLM2's parts."""
-    return train(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
-                                          pre_tokenizers.ByteLevel(add_prefix_space=False)]), [], 1)
+def special_cases():
+    """LlamaTokenizer on texts that its slow and fast kinds agree on (none begins a part with a space)."""
+    from transformers import LlamaTokenizer
+    texts = ["Hello</s>world", "<s>the position", "a</s><s>b</s>", "x<unk>y", "the rotary</s>the rotary", "</s>",
+             "line\n</s>line\n", "the  attention<s>the  attention", "é</s>é", "的<s>的的"]
+    for legacy in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            directory = pathlib.Path(folder)
+            (directory / "tokenizer.model").write_bytes((OUTPUT / "sentencepiece" / "tokenizer.model").read_bytes())
+            config = {"tokenizer_class": "LlamaTokenizer", "legacy": legacy, "add_bos_token": True}
+            (directory / "tokenizer_config.json").write_text(json.dumps(config))
+            tokenizer = LlamaTokenizer.from_pretrained(folder)
+            for text in texts:
+                yield {"legacy": legacy, "text": text, "ids": tokenizer(text)["input_ids"]}
 
 
-def split_tokenizer():
-    """Llama 3's parts; merges in the older text form, ignore_merges on."""
-    tokenizer = train(pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), ["<s>", "</s>"], 2)
-    bos = tokenizer.token_to_id("<s>")
-    tokenizer.post_processor = processors.Sequence([
-        processors.ByteLevel(trim_offsets=False),
-        processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])])
-    content = json.loads(tokenizer.to_str())
-    content["model"]["merges"] = [" ".join(merge) for merge in content["model"]["merges"]]
-    content["model"]["ignore_merges"] = True
-    # A word that no merge makes: only a whole-word look-up finds it.
-    content["model"]["vocab"]["Ġwavelengthscale"] = len(content["model"]["vocab"])
-    return Tokenizer.from_str(json.dumps(content)), content
-
-
-def fnv1a(ids):
-    value = 2166136261
-    for byte in struct.pack(f"<{len(ids)}i", *ids):
-        value = (value ^ byte) * 16777619 & 0xFFFFFFFF
-    return value
-
-
-def variants(base):
-    """(name, changed fields, texts): every behaviour that the trained ones don't show."""
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    texts = ["Hello world", " Hello  world ", "a1b22 c333", "x", "don't  stop\n\nnow", "", "12 34,5", "ab--cd---ef-",
-             "-a-", "- -", "один два", "<x> y", "a <x>b <x> <x>", "word in words inword in", "IN in.in", "\u00a0<x>\u3000z"]
-    splits = [{"type": "Split", "pattern": {"Regex": "-"}, "behavior": behavior, "invert": invert}
-              for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")
-              for invert in (False, True)]
-    splits.append({"type": "Split", "pattern": {"String": "--"}, "behavior": "Isolated", "invert": False})
-    splits.append({"type": "Split", "pattern": {"Regex": "\\d*"}, "behavior": "Isolated", "invert": False})
-    for split in splits:
-        sequence = {"type": "Sequence", "pretokenizers": [split, byte_level]}
-        yield f"split {split['behavior']} {split['pattern']} {split['invert']}", {"pre_tokenizer": sequence}, texts
-    yield "prefix space", {"pre_tokenizer": dict(byte_level, add_prefix_space=True)}, texts
-    yield "digits together, prefix space", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-        {"type": "Digits", "individual_digits": False}, dict(byte_level, add_prefix_space=True)]}}, texts
-    yield "no expression", {"pre_tokenizer": dict(byte_level, use_regex=False)}, texts
-    vocabulary = base["model"]["vocab"]
-    contents = ["<x>", "in", "<x>b"]
-    fresh = [content for content in contents if content not in vocabulary]
-    ids = {content: len(vocabulary) + i for i, content in enumerate(fresh)}
-    for flags in ({"lstrip": True}, {"rstrip": True}, {"lstrip": True, "rstrip": True}, {"normalized": True},
-                  {"single_word": True}, {"single_word": True, "normalized": True, "lstrip": True}):
-        tokens = [dict({"id": vocabulary.get(content, ids.get(content)),
-                        "content": content, "special": False, "single_word": False,
-                        "lstrip": False, "rstrip": False, "normalized": False}, **flags)
-                  for content in contents]
-        yield f"added {flags}", {"added_tokens": base["added_tokens"] + tokens}, texts
-    yield "normalizer", {"normalizer": {"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"String": " "}, "content": "_"}]}}, texts
-    yield "template at both ends", {"post_processor": {
-        "type": "TemplateProcessing", "pair": [], "single": [
-            {"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-            {"SpecialToken": {"id": "B", "type_id": 0}}],
-        "special_tokens": {"A": {"id": "A", "ids": [0, 1], "tokens": ["<|im_start|>", "<|im_end|>"]},
-                           "B": {"id": "B", "ids": [1], "tokens": ["<|im_end|>"]}}}}, texts[:3]
-
-
-def write_tokenizer(name, content, config):
-    directory = OUTPUT / name
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False))
-    (directory / "tokenizer_config.json").write_text(json.dumps(config))
-
-
-def main():
-    lines = all_lines()
+def write_fixtures():
+    lines = tokenizer_lines.all_lines()
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    (OUTPUT / "lines.bin").write_bytes(b"".join(struct.pack("<H", len(text)) + text for text in lines))
-    digits = digits_tokenizer()
-    base = json.loads(digits.to_str())
-    write_tokenizer("digits", base, {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"},
-                                     "chat_template": "{{ messages }}"})
-    split, split_content = split_tokenizer()
-    write_tokenizer("split", split_content, {"bos_token": "<s>", "eos_token": "</s>"})
+    write_lines(OUTPUT / "lines.bin", lines)
+    write_tokenizers()
     samples = {}
-    texts = [text.decode("utf-8", "replace") for text in lines]
-    for name, tokenizer in (("digits", digits), ("split", split),
-                            ("tiny", Tokenizer.from_file(str(TINY / "tokenizer.json")))):
-        ids = [tokenizer.encode(text).ids for text in texts]
-        (OUTPUT / f"{name}.ids").write_bytes(b"".join(struct.pack("<I", fnv1a(line_ids)) for line_ids in ids))
-        samples[name] = [{"line": i, "ids": ids[i], "text": tokenizer.decode(ids[i]),
-                          "with_special": tokenizer.decode(ids[i], skip_special_tokens=False)}
-                         for i in range(0, len(ids), 100)]
+    for name, tokenizer in tokenizers():
+        results = [tokenizer.results(text.decode("utf-8", "replace")) for text in lines]
+        (OUTPUT / f"{name}.crc").write_bytes(b"".join(struct.pack("<I", checksum(result)) for result in results))
+        samples[name] = [{"line": i, "ids": results[i][0], "text": results[i][1], "with_special": results[i][2]}
+                         for i in range(0, len(lines), 500)]
     (OUTPUT / "samples.json").write_text(json.dumps(samples))
     cases = []
-    for name, fields, case_texts in variants(base):
-        tokenizer = Tokenizer.from_str(json.dumps(dict(copy.deepcopy(base), **fields)))
-        cases.append({"name": name, "fields": fields,
-                      "texts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in case_texts]})
+    bases = {name: json.loads((OUTPUT / name / "tokenizer.json").read_text()) for name in ("digits", "llama2")}
+    for base, name, fields, texts in variants(bases):
+        tokenizer = Tokenizer.from_str(json.dumps(patched(bases[base], fields)))
+        encoded = [tokenizer.encode(text).ids for text in texts]
+        cases.append({"base": base, "name": name, "patch": fields,
+                      "texts": [{"text": text, "ids": ids, "decoded": tokenizer.decode(ids)}
+                                for text, ids in zip(texts, encoded)]})
     (OUTPUT / "variants.json").write_text(json.dumps(cases, ensure_ascii=False))
+    (OUTPUT / "special.json").write_text(json.dumps(list(special_cases()), ensure_ascii=False))
     print(sum(len(text) for text in lines), "bytes in", len(lines), "lines;", len(cases), "variants")
 
 
+def compare_many(program, count):
+    with tempfile.TemporaryDirectory() as folder:
+        lines = list(tokenizer_lines.many_lines(count, 21))
+        write_lines(pathlib.Path(folder) / "lines.bin", lines)
+        print(len(lines), "lines,", sum(map(len, lines)), "bytes", flush=True)
+        for name, tokenizer in tokenizers():
+            start = time.monotonic()
+            with open(pathlib.Path(folder) / f"{name}.crc", "wb") as output:
+                for text in lines:
+                    output.write(struct.pack("<I", checksum(tokenizer.results(text.decode("utf-8", "replace")))))
+            print(f"{name}: {time.monotonic() - start:.0f} s by the package", flush=True)
+        subprocess.run([program, "--gtest_filter=*MixedText.EqualsTheLibrary*"], check=True,
+                       env=dict(os.environ, ROPESWEEP_TOKENIZER_LINES=folder))
+
+
 if __name__ == "__main__":
-    main()
+    if "--long" in sys.argv:
+        compare_many(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 1000000)
+    else:
+        write_fixtures()

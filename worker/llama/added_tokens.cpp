@@ -20,8 +20,9 @@ size_t before(std::string_view text, size_t at) {  // start of the character tha
 
 bool is_word_character(std::string_view character) {
   static const Regex word(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}])");
+  static thread_local Regex::Search search(word);
   size_t start = 0, end = 0;
-  return Regex::Search(word).find(character, 0, start, end);
+  return search.find(character, 0, start, end);
 }
 
 bool stands_alone(std::string_view text, size_t start, size_t end) {
@@ -66,7 +67,8 @@ AddedToken read_token(const JsonPlace& place) {
 }  // namespace
 
 AddedTokens::AddedTokens(const JsonPlace& tokens,
-                         const std::unordered_map<std::string, int32_t>& vocabulary)
+                         const std::unordered_map<std::string, int32_t>& vocabulary,
+                         const Normalizer& normalizer)
     : plain_(1), normalized_(1) {
   std::unordered_set<int32_t> own_ids;
   for (const auto& [text, id] : vocabulary) own_ids.insert(id);
@@ -86,27 +88,34 @@ AddedTokens::AddedTokens(const JsonPlace& tokens,
   }
   for (const AddedToken& token : tokens_) {
     if (token.special) special_.insert(token.id);
-    Trie& trie = token.normalized ? normalized_ : plain_;
-    size_t node = 0;
-    for (const char c : token.text) {
-      const auto [child, is_new] =
-          trie[node].children.try_emplace(static_cast<unsigned char>(c), trie.size());
-      node = child->second;
-      if (is_new) trie.emplace_back();
+    if (token.normalized) {
+      insert(normalizer.normalize(token.text), token, normalized_);
+    } else {
+      insert(token.text, token, plain_);
     }
-    trie[node].token = &token;
   }
 }
 
-const AddedToken* AddedTokens::longest_match(const Trie& trie, std::string_view text,
-                                             size_t at) const {
-  const AddedToken* longest = nullptr;
+void AddedTokens::insert(const std::string& text, const AddedToken& token, Trie& trie) {
   size_t node = 0;
-  for (; at < text.size(); ++at) {
+  for (const char c : text) {
+    const auto [child, is_new] =
+        trie[node].children.try_emplace(static_cast<unsigned char>(c), trie.size());
+    node = child->second;
+    if (is_new) trie.emplace_back();
+  }
+  if (node != 0) trie[node].token = &token;
+}
+
+AddedTokens::Match AddedTokens::longest_match(const Trie& trie, std::string_view text, size_t at) {
+  Match longest;
+  size_t node = 0;
+  while (at < text.size()) {
     const auto child = trie[node].children.find(static_cast<unsigned char>(text[at]));
     if (child == trie[node].children.end()) break;
     node = child->second;
-    if (trie[node].token != nullptr) longest = trie[node].token;
+    ++at;
+    if (trie[node].token != nullptr) longest = {trie[node].token, at};
   }
   return longest;
 }
@@ -117,12 +126,12 @@ void AddedTokens::split(
   const Trie& trie = normalized ? normalized_ : plain_;
   size_t done = 0;
   for (size_t at = 0; at < text.size() && !trie.front().children.empty();) {
-    const AddedToken* token = longest_match(trie, text, at);
+    const auto [token, token_end] = longest_match(trie, text, at);
     if (token == nullptr) {
       ++at;
       continue;
     }
-    size_t start = at, end = at + token->text.size();
+    size_t start = at, end = token_end;
     at = end;
     if (token->single_word && !stands_alone(text, start, end)) continue;
     if (token->lstrip) start = std::max(without_space_before(text, start), done);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "worker/llama/json_place.h"
+#include "worker/llama/normalizer.h"
 
 namespace ropesweep::llama {
 
@@ -29,9 +30,10 @@ struct AddedToken {
 class AddedTokens {
  public:
   /// `tokens`: the file's `added_tokens`; `vocabulary`: the model's, whose ids hold for texts it
-  /// has. Errors: user error naming file and field for ids out of range, given twice or at odds
-  /// with the vocabulary.
-  AddedTokens(const JsonPlace& tokens, const std::unordered_map<std::string, int32_t>& vocabulary);
+  /// has; `normalizer`: what makes of a normalized token the text that is looked for. Errors: user
+  /// error naming file and field for ids out of range, given twice or at odds with the vocabulary.
+  AddedTokens(const JsonPlace& tokens, const std::unordered_map<std::string, int32_t>& vocabulary,
+              const Normalizer& normalizer);
 
   const std::vector<AddedToken>& all() const { return tokens_; }
   bool is_special(int32_t id) const { return special_.contains(id); }
@@ -50,7 +52,13 @@ class AddedTokens {
   };
   using Trie = std::vector<Node>;
 
-  const AddedToken* longest_match(const Trie& trie, std::string_view text, size_t at) const;
+  /// The token whose text is the longest at `at` (null: none), and where that text ends.
+  struct Match {
+    const AddedToken* token = nullptr;
+    size_t end = 0;
+  };
+  static Match longest_match(const Trie& trie, std::string_view text, size_t at);
+  void insert(const std::string& text, const AddedToken& token, Trie& trie);
 
   std::vector<AddedToken> tokens_;
   std::unordered_set<int32_t> special_;

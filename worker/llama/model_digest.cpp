@@ -62,6 +62,11 @@ std::string model_digest(const std::filesystem::path& directory) {
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}) {
     if (std::filesystem::exists(directory / name)) names.emplace_back(name);
   }
+  // Read beside a tokenizer.model only.
+  if (!std::filesystem::exists(directory / "tokenizer.json") &&
+      std::filesystem::exists(directory / "added_tokens.json")) {
+    names.emplace_back("added_tokens.json");
+  }
   std::string base;  // of an adapter: its weights are others' too
   if (is_adapter(directory)) {
     names.insert(names.end(), {"adapter_config.json", "adapter_model.safetensors"});

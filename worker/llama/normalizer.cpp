@@ -1,20 +1,13 @@
-// Normalizers that need no Unicode tables.
+// Normalizers as functions from text to text, one after the other.
 #include "worker/llama/normalizer.h"
+
+#include "worker/llama/replacement.h"
+#include "worker/llama/unicode_normalization.h"
 
 namespace ropesweep::llama {
 namespace {
 
 constexpr int deepest_sequence = 8;
-
-std::string replace_all(std::string_view text, const std::string& from, const std::string& to) {
-  std::string result;
-  size_t at = 0;
-  for (size_t found; (found = text.find(from, at)) != std::string_view::npos;) {
-    result.append(text.substr(at, found - at)).append(to);
-    at = found + from.size();
-  }
-  return result.append(text.substr(at));
-}
 
 }  // namespace
 
@@ -29,26 +22,24 @@ void Normalizer::read(const JsonPlace& place, int depth) {
     const JsonPlace parts = place.at("normalizers");
     for (size_t i = 0; i < parts.size(); ++i) read(parts.at(i), depth + 1);
   } else if (type == "Prepend") {
-    steps_.push_back({"", place.at("prepend").string()});
-  } else if (type == "Replace" && place.at("pattern").has("String")) {
-    steps_.push_back({place.at("pattern").at("String").string(), place.at("content").string()});
-    if (steps_.back().from.empty()) place.at("pattern").fail("is empty");
+    steps_.emplace_back([prefix = place.at("prepend").string()](std::string_view text) {
+      return text.empty() ? std::string() : prefix + std::string(text);
+    });
+  } else if (type == "Replace") {
+    steps_.emplace_back(read_replacement(place));
+  } else if (type == "NFC") {
+    if (!can_compose()) place.at("type").fail("'NFC' needs libutf8proc, which this build lacks");
+    steps_.emplace_back(compose);
   } else {
     place.at("type").fail(fmt::format(
-        "'{}' is not supported; expected null, Prepend, Replace of a String or a Sequence of these",
+        "'{}' is not supported; expected null, NFC, Prepend, Replace or a Sequence of these",
         type));
   }
 }
 
 std::string Normalizer::normalize(std::string_view text) const {
   std::string result(text);
-  for (const Step& step : steps_) {
-    if (!step.from.empty()) {
-      result = replace_all(result, step.from, step.to);
-    } else if (!result.empty()) {
-      result.insert(0, step.to);
-    }
-  }
+  for (const auto& step : steps_) result = step(result);
   return result;
 }
 

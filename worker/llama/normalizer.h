@@ -1,9 +1,9 @@
-// The normalizer of a tokenizer.json, as far as byte-level tokenizers have one.
+// The normalizer of a tokenizer.json.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "worker/llama/json_place.h"
@@ -12,22 +12,17 @@ namespace ropesweep::llama {
 
 class Normalizer {
  public:
-  /// null, Replace of a literal String, Prepend, and Sequences of them.
-  /// Errors: user error naming file and field for another type (NFC and such need Unicode's
-  /// tables).
+  /// null, NFC, Prepend, Replace and Sequences of them. Errors: user error naming file and field
+  /// for another type, a faulty expression, or NFC in a build without libutf8proc.
   explicit Normalizer(const JsonPlace& normalizer);
 
   bool changes_nothing() const { return steps_.empty(); }
   std::string normalize(std::string_view text) const;
 
  private:
-  /// Every `from` becomes `to`; an empty `from` puts `to` before the text.
-  struct Step {
-    std::string from, to;
-  };
   void read(const JsonPlace& place, int depth);
 
-  std::vector<Step> steps_;
+  std::vector<std::function<std::string(std::string_view)>> steps_;
 };
 
 }  // namespace ropesweep::llama

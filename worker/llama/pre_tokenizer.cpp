@@ -13,6 +13,8 @@ constexpr int deepest_sequence = 8;
 // Radford et al. 2019, encoder.py.
 constexpr const char* byte_level_pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+// Cuts nothing: one match takes the whole piece.
+constexpr const char* whole_pattern = R"((?s).+)";
 
 SplitBehavior behavior_of(const JsonPlace& place) {
   static const std::map<std::string, SplitBehavior> behaviors = {
@@ -69,24 +71,45 @@ void join(std::vector<Range>& ranges, SplitBehavior behavior) {
 
 }  // namespace
 
-/// One pass of a text through the steps, with a search for each.
+/// Texts through the steps, with a search for each.
 class PreTokenizer::Run {
  public:
-  Run(const std::vector<Step>& steps, const std::function<void(std::string_view)>& take)
-      : steps_(steps), take_(take) {
+  explicit Run(const std::vector<Step>& steps) : steps_(steps) {
     for (const Step& step : steps) searches_.push_back(std::make_unique<Regex::Search>(step.regex));
   }
 
-  void cut(size_t level, std::string_view piece) {
-    if (piece.empty()) return;
-    if (level == steps_.size()) return take_(piece);
-    const Step& step = steps_[level];
-    if (step.prefix_space && piece.front() != ' ') return cut_at(level, " " + std::string(piece));
-    cut_at(level, piece);
+  void split(std::string_view text, bool at_start,
+             const std::function<void(std::string_view)>& take) {
+    take_ = &take;
+    cut(0, text, at_start);
   }
 
  private:
-  void cut_at(size_t level, std::string_view piece) {
+  void cut(size_t level, std::string_view piece, bool at_start) {
+    if (piece.empty()) return;
+    if (level == steps_.size()) return (*take_)(piece);
+    const Step& step = steps_[level];
+    if (step.prefix == Prefix::never && step.space == " ") return cut_at(level, piece, at_start);
+    const std::string changed = with_spaces(step, piece, at_start);
+    cut_at(level, changed, at_start);
+  }
+
+  static std::string with_spaces(const Step& step, std::string_view piece, bool at_start) {
+    std::string changed;
+    for (const char c : piece) {
+      if (c == ' ') {
+        changed += step.space;
+      } else {
+        changed += c;
+      }
+    }
+    const bool prefixed =
+        step.prefix == Prefix::always || (step.prefix == Prefix::first && at_start);
+    if (prefixed && !changed.starts_with(step.space)) changed.insert(0, step.space);
+    return changed;
+  }
+
+  void cut_at(size_t level, std::string_view piece, bool at_start) {
     const Step& step = steps_[level];
     const bool streams =
         step.behavior == SplitBehavior::isolated || step.behavior == SplitBehavior::removed;
@@ -95,7 +118,7 @@ class PreTokenizer::Run {
       if (!streams) {
         ranges.push_back({start, end, match != step.invert});
       } else if (match == step.invert || step.behavior == SplitBehavior::isolated) {
-        cut(level + 1, piece.substr(start, end - start));
+        cut(level + 1, piece.substr(start, end - start), at_start && start == 0);
       }
     };
     size_t done = 0, from = 0, start = 0, end = 0;
@@ -109,7 +132,8 @@ class PreTokenizer::Run {
     if (streams) return;
     join(ranges, step.behavior);
     for (const Range& range : ranges) {
-      cut(level + 1, piece.substr(range.start, range.end - range.start));
+      cut(level + 1, piece.substr(range.start, range.end - range.start),
+          at_start && range.start == 0);
     }
   }
 
@@ -121,15 +145,12 @@ class PreTokenizer::Run {
   }
 
   const std::vector<Step>& steps_;
-  const std::function<void(std::string_view)>& take_;
+  const std::function<void(std::string_view)>* take_ = nullptr;
   std::vector<std::unique_ptr<Regex::Search>> searches_;
 };
 
 PreTokenizer::PreTokenizer(const JsonPlace& pre_tokenizer) {
-  if (pre_tokenizer.is_null())
-    pre_tokenizer.fail("expected ByteLevel, or a Sequence that ends in it");
-  read(pre_tokenizer, 0);
-  if (!byte_level_) pre_tokenizer.fail("has no ByteLevel; this reads byte-level BPE only");
+  if (!pre_tokenizer.is_null()) read(pre_tokenizer, 0);
 }
 
 void PreTokenizer::read(const JsonPlace& place, int depth) {
@@ -143,14 +164,17 @@ void PreTokenizer::read(const JsonPlace& place, int depth) {
     read_byte_level(place);
   } else if (type == "Split") {
     read_split(place);
+  } else if (type == "Metaspace") {
+    read_metaspace(place);
   } else if (type == "Digits") {
     const bool individual = place.boolean_or("individual_digits", false);
-    steps_.push_back({Regex(R"(\p{N})"),
-                      individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false,
-                      false});
+    steps_.push_back(
+        {Regex(R"(\p{N})"), individual ? SplitBehavior::isolated : SplitBehavior::contiguous});
   } else {
-    place.at("type").fail(fmt::format(
-        "'{}' is not supported; expected ByteLevel, Split, Digits or a Sequence of these", type));
+    place.at("type").fail(
+        fmt::format("'{}' is not supported; expected ByteLevel, Metaspace, Split, Digits or a "
+                    "Sequence of these",
+                    type));
   }
 }
 
@@ -159,20 +183,45 @@ void PreTokenizer::read_split(const JsonPlace& place) {
   const bool literal = pattern.has("String");
   const JsonPlace text = pattern.at(literal ? "String" : "Regex");
   steps_.push_back({compile(text, text.string(), literal), behavior_of(place.at("behavior")),
-                    place.boolean_or("invert", false), false});
+                    place.boolean_or("invert", false)});
 }
 
 void PreTokenizer::read_byte_level(const JsonPlace& place) {
-  const bool prefix_space = place.boolean_or("add_prefix_space", true);
-  // Without its own expression ByteLevel cuts nothing: one match takes the whole piece.
-  const char* pattern = place.boolean_or("use_regex", true) ? byte_level_pattern : R"((?s).+)";
-  steps_.push_back({Regex(pattern), SplitBehavior::isolated, false, prefix_space});
+  const bool prefixed = place.boolean_or("add_prefix_space", true);
+  const bool cuts = place.boolean_or("use_regex", true);
+  steps_.push_back({Regex(cuts ? byte_level_pattern : whole_pattern), SplitBehavior::isolated,
+                    false, " ", prefixed ? Prefix::always : Prefix::never});
   byte_level_ = true;
 }
 
-void PreTokenizer::split(std::string_view text,
-                         const std::function<void(std::string_view)>& take) const {
-  Run(steps_, take).cut(0, text);
+void PreTokenizer::read_metaspace(const JsonPlace& place) {
+  static const std::map<std::string, Prefix> schemes = {
+      {"never", Prefix::never}, {"first", Prefix::first}, {"always", Prefix::always}};
+  const std::string& space = place.at("replacement").string();
+  if (space.empty()) place.at("replacement").fail("is empty");
+  Prefix prefix = Prefix::always;
+  if (place.has("prepend_scheme")) {
+    const JsonPlace scheme = place.at("prepend_scheme");
+    const auto found = schemes.find(scheme.string());
+    if (found == schemes.end()) scheme.fail(fmt::format("unknown scheme '{}'", scheme.string()));
+    prefix = found->second;
+  }
+  if (!place.boolean_or("add_prefix_space", true)) prefix = Prefix::never;  // files before 2024
+  if (place.boolean_or("split", true)) {
+    steps_.push_back({Regex(space, true), SplitBehavior::merged_with_next, false, space, prefix});
+  } else {
+    steps_.push_back({Regex(whole_pattern), SplitBehavior::isolated, false, space, prefix});
+  }
+}
+
+PreTokenizer::Cutter::Cutter(const PreTokenizer& pre_tokenizer)
+    : run_(std::make_unique<Run>(pre_tokenizer.steps_)) {}
+
+PreTokenizer::Cutter::~Cutter() = default;
+
+void PreTokenizer::Cutter::split(std::string_view text, bool at_start,
+                                 const std::function<void(std::string_view)>& take) {
+  run_->split(text, at_start, take);
 }
 
 }  // namespace ropesweep::llama

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -15,26 +16,46 @@ namespace ropesweep::llama {
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
 class PreTokenizer {
+  class Run;
+
  public:
-  /// ByteLevel, Split, Digits and Sequences of them that end in ByteLevel.
+  /// null, ByteLevel, Metaspace, Split, Digits and Sequences of them; ByteLevel is the last.
   /// Errors: user error naming file and field for another type, behaviour, or a faulty expression.
   explicit PreTokenizer(const JsonPlace& pre_tokenizer);
 
-  /// Calls `take` with each word of `text` (valid UTF-8), in order; a word lives during the call.
-  void split(std::string_view text, const std::function<void(std::string_view)>& take) const;
+  /// Whether words are bytes to the model, as ByteLevel says.
+  bool is_byte_level() const { return byte_level_; }
+
+  /// Cuts text after text; one a thread, as it keeps the searches' state. The pre-tokenizer must
+  /// outlive it.
+  class Cutter {
+   public:
+    explicit Cutter(const PreTokenizer& pre_tokenizer);
+    ~Cutter();
+
+    /// Calls `take` with each word of `text` (valid UTF-8), in order; a word lives during the call.
+    /// `at_start`: nothing goes before `text`, special tokens included.
+    void split(std::string_view text, bool at_start,
+               const std::function<void(std::string_view)>& take);
+
+   private:
+    std::unique_ptr<Run> run_;
+  };
 
  private:
+  enum class Prefix { never, first, always };
   struct Step {
     Regex regex;
     SplitBehavior behavior = SplitBehavior::isolated;
     bool invert = false;
-    bool prefix_space = false;  ///< a space goes before a piece that doesn't begin with one
+    std::string space = " ";        ///< what becomes of spaces
+    Prefix prefix = Prefix::never;  ///< whether `space` goes before a piece that doesn't begin so
   };
-  class Run;
 
   void read(const JsonPlace& place, int depth);
   void read_split(const JsonPlace& place);
   void read_byte_level(const JsonPlace& place);
+  void read_metaspace(const JsonPlace& place);
 
   std::vector<Step> steps_;
   bool byte_level_ = false;  ///< read already: nothing may follow

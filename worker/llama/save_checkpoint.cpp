@@ -31,9 +31,9 @@ using nlohmann::json;
 
 constexpr uint64_t largest_shard = 5'000'000'000;
 
-const char* const tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json",
-                                       "special_tokens_map.json", "tokenizer.model",
-                                       "generation_config.json"};
+const char* const tokenizer_files[] = {
+    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model",
+    "added_tokens.json", "chat_template.jinja",   "generation_config.json"};
 
 /// A tensor to be written: one of the model's, or several that are stored as one.
 struct Saved {

@@ -47,8 +47,8 @@ ModelSource source_of(const Task& task) {
     throw_user_error("task {}: neither weights nor an init config are given", task.id);
   source.config = base;
   if (base != source.weights) source.base = directory_of(base);
-  source.tokenizer = llama::directory_with("tokenizer.json", directory_of(base));
-  if (!fs::exists(source.tokenizer / "tokenizer.json") && !source.weights.empty()) {
+  source.tokenizer = llama::tokenizer_directory(directory_of(base));
+  if (!llama::has_tokenizer(source.tokenizer) && !source.weights.empty()) {
     source.tokenizer = source.weights;
   }
   return source;

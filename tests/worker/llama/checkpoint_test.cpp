@@ -110,6 +110,8 @@ TEST_F(Checkpoint, ASavedModelLoadsEqualWithItsPositionsAndTokenizer) {
   const Config config = read_config(fixture("grouped_tied"));
   const Weights weights = load_weights(*backend_, fixture("grouped_tied"), config, Dtype::f32);
   write_bytes(folder_ / "tokenizer.json", "{}");
+  write_bytes(folder_ / "tokenizer.model", "pieces");
+  write_bytes(folder_ / "added_tokens.json", "{}");
   const std::filesystem::path saved = folder_ / "saved";
   std::filesystem::create_directory(saved);
   write_bytes(saved / "losses.jsonl", "kept");
@@ -129,8 +131,9 @@ TEST_F(Checkpoint, ASavedModelLoadsEqualWithItsPositionsAndTokenizer) {
   for (const auto& entry : std::filesystem::directory_iterator(saved)) {
     names.insert(entry.path().filename().string());
   }
-  EXPECT_EQ(names, (std::set<std::string>{"config.json", "losses.jsonl", "model.safetensors",
-                                          "tokenizer.json"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{"added_tokens.json", "config.json", "losses.jsonl",
+                                   "model.safetensors", "tokenizer.json", "tokenizer.model"}));
 }
 
 TEST_F(Checkpoint, AFailedSaveLeavesTheOldOneOrNone) {
