@@ -112,6 +112,17 @@ std::string existing_path(const std::string& path, const std::string& option) {
   return absolute.lexically_normal().string();
 }
 
+void add_base_option(po::options_description& options, std::string& base) {
+  options.add_options()("base", po::value(&base)->value_name("DIR"),
+                        "model that an adapter belongs over, where its own is not here");
+}
+
+std::string shape_of(const std::string& model, const std::string& base) {
+  if (base.empty()) return model;
+  const std::string given = existing_path(base, "--base");
+  return fs::exists(fs::path(model) / "config.json") ? model : given;
+}
+
 int checked_threads(const EngineOptions& engine) {
   if (engine.threads < 0 || engine.threads > 4096) {
     throw_user_error("--threads {}: must be 0 (all cores) to 4096", engine.threads);

@@ -41,6 +41,13 @@ std::string existing_path(const std::string& path, const std::string& option);
 
 /// Errors: user error for a number of threads that can't be.
 int checked_threads(const EngineOptions& engine);
+/// --base: what an adapter named as --model belongs over when its own base is not there.
+void add_base_option(boost::program_options::options_description& options, std::string& base);
+/// The directory that gives shape, tokenizer and, without --scheme, positions: `model`, or `base`
+/// (not empty) where that is an adapter without a config.json. Errors: user error when `base` is
+/// not there.
+std::string shape_of(const std::string& model, const std::string& base);
+
 /// As --hf-bits asks.
 TableArithmetic arithmetic_of(const EngineOptions& engine);
 

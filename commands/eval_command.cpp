@@ -20,7 +20,7 @@ const std::string usage =
     "ropesweep eval --model DIR --task perplexity|lines|passkey|wikiqa [--data FILE] [options]";
 
 struct EvalOptions {
-  std::string model, task, data, context_lengths, per_token;
+  std::string model, base, task, data, context_lengths, per_token;
   int64_t context_length = 0;
   bool print_samples = false;
   DatasetSettings dataset;
@@ -31,7 +31,9 @@ struct EvalOptions {
 po::options_description describe(EvalOptions& o) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("model", po::value(&o.model)->value_name("DIR"), "Hugging Face checkpoint");
+  add("model", po::value(&o.model)->value_name("DIR"),
+      "Hugging Face checkpoint, or a PEFT adapter");
+  add_base_option(options, o.base);
   add("task", po::value(&o.task)->value_name("T"), "perplexity | lines | passkey | wikiqa");
   add("data", po::value(&o.data)->value_name("FILE"),
       "documents or samples; lines, passkey and wikiqa are built without it");
@@ -118,7 +120,8 @@ void check_task(const EvalOptions& o) {
 Task make_task(EvalOptions& o, const ResolvedPositions& positions, bool stride_given) {
   Task task;
   task.id = "eval";
-  task.model = task.weights = task.weights_key = o.model;
+  task.weights = task.weights_key = o.model;
+  task.model = o.base.empty() ? o.model : existing_path(o.base, "--base");
   task.scheme = positions.scheme;
   task.scale = positions.scale;
   task.workers.type = o.engine.type;
@@ -132,7 +135,7 @@ Task make_task(EvalOptions& o, const ResolvedPositions& positions, bool stride_g
   if (lengths.empty()) {
     lengths = {o.context_length != 0
                    ? o.context_length
-                   : static_cast<int64_t>(llama::read_config(o.model).rotary.original_length)};
+                   : static_cast<int64_t>(llama::read_config(task.model).rotary.original_length)};
   }
   for (const int64_t length : lengths) {
     if (length < 2) throw_user_error("--context-length {}: must be at least 2", length);
@@ -226,7 +229,7 @@ int eval_command(const Arguments& arguments) {
   require_option(o.task, "--task", usage);
   check_task(o);
   o.model = existing_path(o.model, "--model");
-  const ResolvedPositions positions = resolve_positions(o.positions, o.model);
+  const ResolvedPositions positions = resolve_positions(o.positions, shape_of(o.model, o.base));
   const Task task = make_task(o, positions, values.count("stride") != 0);
 
   const auto runner = make_runner(o.engine);

@@ -20,7 +20,7 @@ const std::string usage =
     "ropesweep generate --model DIR --prompt TEXT|--prompt-file F [--max-new-tokens N] [options]";
 
 struct GenerateOptions {
-  std::string model, prompt, prompt_file, format;
+  std::string model, base, prompt, prompt_file, format;
   int64_t max_new_tokens = 64;
   DatasetSettings how;
   PositionOptions positions;
@@ -30,7 +30,9 @@ struct GenerateOptions {
 po::options_description describe(GenerateOptions& o) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("model", po::value(&o.model)->value_name("DIR"), "Hugging Face checkpoint");
+  add("model", po::value(&o.model)->value_name("DIR"),
+      "Hugging Face checkpoint, or a PEFT adapter");
+  add_base_option(options, o.base);
   add("prompt", po::value(&o.prompt)->value_name("TEXT"), "text to continue");
   add("prompt-file", po::value(&o.prompt_file)->value_name("F"),
       "file that holds it; - for standard input");
@@ -78,10 +80,11 @@ int generate_command(const Arguments& arguments) {
   if (!parse_options(arguments, usage, describe(o), {}, values)) return 0;
   check_options(o, values);
   const std::string model_path = existing_path(o.model, "--model");
-  const ResolvedPositions positions = resolve_positions(o.positions, model_path);
+  const std::string shape = shape_of(model_path, o.base);
+  const ResolvedPositions positions = resolve_positions(o.positions, shape);
   const auto backend = tasks::make_backend(o.engine.device, checked_threads(o.engine));
   const tasks::LoadedModel loaded =
-      tasks::load_model(*backend, {model_path, model_path, model_path, o.engine.type, 0});
+      tasks::load_model(*backend, {shape, model_path, shape, o.engine.type, 0, o.base});
   loaded.model->use_positions(make_position_encoding(
       positions.scheme, positions.scale, loaded.model->config().rotary, arithmetic_of(o.engine)));
 

@@ -59,6 +59,7 @@ class LoraFinetune : public testing::Test {
     made.weights_key = of.id;
     made.workers.type = of.workers.type;
     made.dataset.path = validation_.string();
+    made.dataset.stride = 8;
     return made;
   }
   static std::string figures(const Outcome& outcome) {
