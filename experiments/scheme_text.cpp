@@ -1,6 +1,7 @@
 // Checks a scheme call against the registry and writes its canonical text.
 #include "experiments/scheme_text.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -63,6 +64,13 @@ std::string checked_number(const SchemeDefinition& scheme, const SchemeOption& o
 std::string checked_value(const SchemeDefinition& scheme, const SchemeOption& option,
                           const std::string& text) {
   if (option.kind == OptionKind::number) return checked_number(scheme, option, text);
+  if (option.kind == OptionKind::choice) {
+    if (std::find(option.choices.begin(), option.choices.end(), text) == option.choices.end()) {
+      throw_user_error("scheme {}: option {} must be {}, not \"{}\"", scheme.name, option.name,
+                       fmt::join(option.choices, " or "), text);
+    }
+    return text;
+  }
   if (text != "true" && text != "false") {
     throw_user_error("scheme {}: option {} must be true or false, not \"{}\"", scheme.name,
                      option.name, text);

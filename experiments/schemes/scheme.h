@@ -13,7 +13,7 @@
 
 namespace ropesweep::schemes {
 
-enum class OptionKind { number, boolean };
+enum class OptionKind { number, boolean, choice };
 
 /// An option of a scheme, as `--list` shows it and as the canonical text orders it.
 struct SchemeOption {
@@ -26,6 +26,7 @@ struct SchemeOption {
   bool least_allowed = false;  ///< … and whether it is itself allowed
   bool always_shown =
       false;  ///< in the canonical text even at its default: part of the scheme's name
+  std::vector<std::string> choices = {};  ///< the texts that a choice takes
 };
 
 /// The options of one call, checked, in canonical form; absent ones are at their defaults.
@@ -36,6 +37,9 @@ class OptionValues {
   bool has(const std::string& name) const { return values_.contains(name); }
   std::optional<double> number(const std::string& name) const;
   bool boolean(const std::string& name) const { return values_.at(name) == "true"; }
+  const std::string& text(const std::string& name) const { return values_.at(name); }
+  /// These, one of them changed.
+  OptionValues with(const std::string& name, std::string value) const;
 
  private:
   std::map<std::string, std::string> values_;
@@ -60,6 +64,16 @@ struct SchemeDefinition {
   bool depends_on_length = false;
   /// θ' at a current length; static schemes ignore `length`.
   FrequencyMap (*map)(const MapRequest& request, int64_t length) = nullptr;
+  /// What attention does beyond rotation (attention_rule.h); null: nothing.
+  AttentionRule (*rule)(const MapRequest& request) = nullptr;
+  /// ln of the amplitude of pair `pair` of a query at a position; a key's is the inverse. Null: the
+  /// amplitudes are the map's.
+  double (*log_amplitude)(const MapRequest& request, int64_t pair, double position) = nullptr;
+  /// The options of a training step (from 1), where they change from step to step.
+  std::optional<OptionValues> (*options_at_step)(const MapRequest& request, int64_t step) = nullptr;
+  /// Positions of a training sequence (by its number among all of a fine-tune); null: 0, 1, 2, …
+  std::vector<double> (*training_positions)(const MapRequest& request, int64_t tokens,
+                                            uint64_t seed, int64_t sequence) = nullptr;
 };
 
 // The families, each in the file of its name.
@@ -70,9 +84,30 @@ const SchemeDefinition& dynamic_ntk_scheme();
 const SchemeDefinition& yarn_scheme();
 const SchemeDefinition& power_scheme();
 const SchemeDefinition& truncated_scheme();
+const SchemeDefinition& alibi_scheme();
+const SchemeDefinition& t5_scheme();
+const SchemeDefinition& rerope_scheme();
+const SchemeDefinition& leaky_rerope_scheme();
+const SchemeDefinition& self_extend_scheme();
+const SchemeDefinition& dual_chunk_scheme();
+const SchemeDefinition& lm_infinite_scheme();
+const SchemeDefinition& streaming_scheme();
+const SchemeDefinition& sinusoidal_scheme();
+const SchemeDefinition& learned_scheme();
+const SchemeDefinition& xpos_scheme();
+const SchemeDefinition& random_scheme();
+const SchemeDefinition& pose_scheme();
 
 /// The registry, in the order of `--list`.
 const std::vector<const SchemeDefinition*>& definitions();
+
+/// An option that counts tokens or the like. Errors: user error when it is no whole number.
+int64_t whole_number(const MapRequest& request, const std::string& scheme, const std::string& name,
+                     int64_t otherwise);
+
+/// The base model's own map, and one that rotates nothing.
+FrequencyMap own_map(const MapRequest& request, int64_t length);
+FrequencyMap no_rotation(const MapRequest& request, int64_t length);
 
 /// θ_i = b^(−2i/d) for i = 0 … d/2−1, with `base` as b.
 std::vector<double> base_frequencies(const RotaryShape& shape, double base);

@@ -44,6 +44,11 @@ TEST(SchemeText, CanonicalTexts) {
       {"truncated( 2048.0 )", "truncated(2048)"},
       {"truncated(length=2048)", "truncated(2048)"},
       {"dynamic-ntk", "dynamic-ntk"},
+      {"rerope(512)", "rerope"},
+      {"rerope(w=256)", "rerope(256)"},
+      {"self-extend(4, 1024)", "self-extend(G=4)"},
+      {"xpos(layout=rotate-half)", "xpos"},
+      {"xpos(layout=interleaved, B=512)", "xpos(layout=interleaved)"},
       {"dynamic-ntk(2)", "dynamic-ntk(factor=2)"},
   };
   for (const Canonical& item : cases) {
@@ -69,7 +74,7 @@ TEST(SchemeText, ListNamesEveryScheme) {
     EXPECT_EQ(scheme_takes_scale(scheme.name), scheme.takes_scale);
     EXPECT_FALSE(scheme.summary.empty());
   }
-  EXPECT_EQ(all_schemes().size(), 7U);
+  EXPECT_EQ(all_schemes().size(), 20U);
 }
 
 std::string failure(const char* text) {
@@ -99,7 +104,8 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(failure("yran"), "unknown scheme \"yran\"; did you mean \"yarn\"?");
   EXPECT_EQ(failure("zzzzzz"),
             "unknown scheme \"zzzzzz\"; known: none, linear, ntk, dynamic-ntk, yarn, power, "
-            "truncated");
+            "truncated, xpos, alibi, t5, rerope, leaky-rerope, self-extend, dca, lm-infinite, "
+            "streaming, sinusoidal, learned, random, pose");
   EXPECT_EQ(failure("yarn(beta_fats=3)"),
             "scheme yarn has no option \"beta_fats\"; did you mean \"beta_fast\"?");
   EXPECT_EQ(failure("linear(factor=2)"), "scheme linear takes no options, \"factor\" was given");
@@ -110,6 +116,8 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
             "scheme truncated: option length must be greater than 0, not 0");
   EXPECT_EQ(failure("dynamic-ntk(factor=0.5)"),
             "scheme dynamic-ntk: option factor must be at least 1, not 0.5");
+  EXPECT_EQ(failure("xpos(layout=meta)"),
+            "scheme xpos: option layout must be rotate-half or interleaved, not \"meta\"");
   EXPECT_EQ(failure("yarn(truncate=no)"),
             "scheme yarn: option truncate must be true or false, not \"no\"");
 }
