@@ -32,6 +32,11 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   }
   check_ids(targets, "target");
   Pass pass = make_scoring_pass(ids, batch);
+  prepare_training_positions(pass);
+  if (!pass.bias_elements.empty()) {
+    pass.d_bias = new_f32(pass.bias.shape());
+    backend_.zero(pass.d_bias);
+  }
   std::vector<int32_t> own_targets;
   if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
@@ -96,6 +101,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   backend_.embedding_backward(d_embedding, d_residual, pass.ids);
   summing.finish();
   summing = parts_.reduce_embedding(gradients, d_embedding);
+  positions_backward(pass, d_residual, gradients);
   summing.finish();
   return loss;
 }
@@ -172,7 +178,9 @@ void Model::attention_backward(const Layer& w, const Pass& pass, const Tensor& d
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
   const Tensor d_value = backend_.allocate(type_, a.value.shape());
-  if (pass.split) {
+  if (rule_ != nullptr) {
+    attend_by_rule_backward(pass, a, d_attended.reshape(a.query.shape()), d_query, d_key, d_value);
+  } else if (pass.split) {
     attend_split_backward(*pass.split, a, d_attended.reshape(a.query.shape()), d_query, d_key,
                           d_value);
   } else {

@@ -211,7 +211,9 @@ RopeKeys rope_keys(const std::string& scheme, double scale, const RotaryShape& s
       encoding->scale() == 1 && scheme_takes_scale(scheme) && scheme_is_static(scheme);
   RopeKeys keys;
   keys.max_positions = original;
-  if (call.name == "none" || unscaled) {
+  // What attention does beside rotating has no key there: the base model's, and the exact scheme in
+  // our own key.
+  if (call.name == "none" || unscaled || !encoding->attention_rule().is_plain()) {
     keys.parameters = {{"rope_type", "default"}};
   } else if (call.name == "linear") {
     keys.parameters = {{"rope_type", "linear"}, {"factor", scale}};
