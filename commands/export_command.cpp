@@ -151,6 +151,14 @@ int export_command(const Arguments& arguments) {
   if (fs::exists(to) && !fs::is_empty(to)) {
     throw_user_error("{}: exists and is not empty; name another directory", o.directory);
   }
+  const llama::Config config = llama::read_config(checkpoint);
+  const auto positions = make_position_encoding(config.own_scheme, config.own_scale, config.rotary);
+  if (!o.plain && !positions->attention_rule().is_plain()) {
+    throw_user_error(
+        "scheme {}: no rope type of config.json expresses it, so other programs would not compute "
+        "what was trained; --plain writes the weights with the base model's positions and a note",
+        positions->scheme());
+  }
   copy_checkpoint(checkpoint, to, record, o);
   return 0;
 }
