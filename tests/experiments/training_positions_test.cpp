@@ -39,8 +39,8 @@ TEST(TrainingPositions, OfRandomGrowByStepsOfOneOnAverage) {
       squares += (t[m] - t[m - 1]) * (t[m] - t[m - 1]);
     }
   }
-  // 2·U has mean 1 and mean square 4/3. Half of the sums are past the length, and squeezed to it: by
-  // 0.4 of their deviation √(1000/3) on average, below 1 %.
+  // 2·U has mean 1 and mean square 4/3. Half of the sums are past the length, and squeezed to it:
+  // by 0.4 of their deviation √(1000/3) on average, below 1 %.
   EXPECT_NEAR(steps / 199'800, 1, 0.02);
   EXPECT_NEAR(squares / 199'800, 4.0 / 3, 0.04);
   EXPECT_GT(reached, 70);

@@ -25,7 +25,7 @@ struct Model::RuleOperands {
   std::vector<RuleBlock> blocks;
   int64_t statistics = 0;  ///< log-sum-exps of all blocks
   std::vector<RuleTables::Part> tables;
-  mutable std::vector<Tensor> rotated_keys;  ///< by part, once a block sees one
+  mutable std::vector<Tensor> rotated_keys;  ///< by part, once one of several blocks sees one
 };
 
 /// The operands of one call.
@@ -128,18 +128,24 @@ Model::RuleCall Model::rule_call(const RuleOperands& x, const RuleBlock& block, 
   RuleCall call;
   call.keys = keys_of(*rule_, band, block);
   if (call.keys.count == 0) return call;
-  Tensor& rotated = x.rotated_keys[part];
-  if (rotated.empty()) rotated = rotated_by_rule(x.key, x.tables[part].key, 0, x.keys);
   const int64_t first = block.sequence * x.keys + call.keys.first;
-  call.key = rotated.rows(first, block.batch * call.keys.count);
-  call.value = x.value.rows(first, block.batch * call.keys.count);
+  const int64_t count = block.batch * call.keys.count;
+  const backend::RopeTensors& table = x.tables[part].key;
+  if (x.blocks.size() == 1) {  // decoding, above all: no more keys than are seen
+    call.key = rotated_by_rule(x.key.rows(first, count), table, call.keys.first, call.keys.count);
+  } else {
+    Tensor& rotated = x.rotated_keys[part];
+    if (rotated.empty()) rotated = rotated_by_rule(x.key, table, 0, x.keys);
+    call.key = rotated.rows(first, count);
+  }
+  call.value = x.value.rows(first, count);
   call.query = rotated_by_rule(rows_of(backend_, x.query, block), x.tables[part].query,
                                block.position, block.padded);
   call.shape = attention_shape(block.batch, block.padded, call.keys.count);
   call.shape.first_position = block.position - call.keys.first;
   call.shape.nearest = band.nearest;
   call.shape.farthest = band.farthest;
-  call.shape.first_keys = band.first_keys;
+  call.shape.first_keys = band.first_keys - call.keys.first;
   return call;
 }
 

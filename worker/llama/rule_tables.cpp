@@ -120,8 +120,12 @@ RuleKeys keys_of(const AttentionRule& rule, const AttentionPart& part, const Rul
     case KeyChunks::all:
       break;
   }
-  // The last query is the farthest from the first key.
-  return {0, part.nearest < block.end() ? block.end() : 0};
+  if (block.batch > 1) {  // the sequences' keys must follow each other
+    return {0, part.nearest < block.end() ? block.end() : 0};
+  }
+  const int64_t first = std::max<int64_t>(block.position - part.farthest + 1, 0);
+  const int64_t end = std::min(block.end() - part.nearest, part.first_keys);
+  return {first, std::max<int64_t>(end - first, 0)};
 }
 
 std::vector<RuleBlock> cut_blocks(const AttentionRule& rule, const std::vector<RuleBlock>& spans,

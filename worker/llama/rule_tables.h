@@ -53,7 +53,8 @@ struct RuleBlock {
   int64_t end() const { return position + tokens; }
 };
 
-/// Keys of a sequence that a block's queries may see in a part, one after the other.
+/// Keys of a sequence that a block's queries may see in a part, one after the other; of several
+/// sequences, from the first key to the last.
 struct RuleKeys {
   int64_t first = 0, count = 0;
 };
