@@ -128,7 +128,6 @@ TEST_P(LearnedPositions, ABatchAddsUpItsSequences) {
 }
 
 TEST_P(LearnedPositions, TrainAsOneRankDoesOverTwo) {
-  if (is_slow()) GTEST_SKIP() << "runs on the CPU's backend";
   const std::vector<int32_t> ids = token_ids(kTokens, 34), targets = next_tokens(ids, kTokens);
   const auto trained = [&](LearnedModel& test, Backend& on, bool split) {
     Optimizer optimizer(on, test.model->weights(), &test.model->parts());
