@@ -2,6 +2,8 @@
 #include "experiments/position_encoding.h"
 
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "experiments/error.h"
 #include "experiments/scheme_text.h"
@@ -50,6 +52,7 @@ class MappedEncoding : public PositionEncoding {
         request_(std::move(request)),
         static_(is_static(scheme)) {
     if (static_) static_map_ = definition_.map(request_, 0);
+    if (definition_.rule != nullptr) rule_ = definition_.rule(request_);
   }
 
   FrequencyMap map(int64_t length) const override {
@@ -58,11 +61,60 @@ class MappedEncoding : public PositionEncoding {
 
   bool depends_on_length() const override { return !static_; }
 
+  const AttentionRule& attention_rule() const override { return rule_; }
+
+  RotaryTable table_at(std::span<const double> positions, int64_t length) const override {
+    RotaryTable table = PositionEncoding::table_at(positions, length);
+    if (definition_.log_amplitude != nullptr) multiply_amplitudes(table, positions);
+    return table;
+  }
+
+  std::vector<double> training_positions(int64_t tokens, uint64_t seed,
+                                         int64_t sequence) const override {
+    if (definition_.training_positions == nullptr) return {};
+    return definition_.training_positions(request_, tokens, seed, sequence);
+  }
+
+  std::shared_ptr<const PositionEncoding> at_step(int64_t step) const override {
+    if (definition_.options_at_step == nullptr) return nullptr;
+    auto options = definition_.options_at_step(request_, step);
+    if (!options) return nullptr;
+    auto changed = std::make_shared<MappedEncoding>(*this);
+    changed->request_.options = std::move(*options);
+    if (static_) changed->static_map_ = definition_.map(changed->request_, 0);
+    if (definition_.rule != nullptr) changed->rule_ = definition_.rule(changed->request_);
+    return changed;
+  }
+
  private:
+  void multiply_amplitudes(RotaryTable& table, std::span<const double> positions) const {
+    // Products with values near 1 must stay floats, and a float's sum of a head's products too.
+    constexpr double most = 60;
+    size_t at = 0;
+    for (const double position : positions) {
+      for (int64_t pair = 0; pair < table.pairs; ++pair, ++at) {
+        const double logarithm = definition_.log_amplitude(request_, pair, position);
+        if (std::abs(logarithm) > most) {
+          throw_user_error(
+              "scheme {}: at position {} its amplitudes are past float32's range; choose a greater "
+              "B, or a center in the middle of the sequence",
+              scheme(), position);
+        }
+        const auto query = static_cast<float>(std::exp(logarithm));
+        const auto key = static_cast<float>(std::exp(-logarithm));
+        table.query_cos[at] *= query;
+        table.query_sin[at] *= query;
+        table.key_cos[at] *= key;
+        table.key_sin[at] *= key;
+      }
+    }
+  }
+
   const SchemeDefinition& definition_;
   MapRequest request_;
   bool static_;
   FrequencyMap static_map_;
+  AttentionRule rule_;
 };
 
 /// ⌊share·d⌋, as transformers counts them.
@@ -97,19 +149,36 @@ void check_request(double scale, const RotaryShape& shape) {
 PositionEncoding::PositionEncoding(std::string scheme, double scale, RotaryShape shape)
     : scheme_(std::move(scheme)), scale_(scale), shape_(shape) {}
 
+const AttentionRule& PositionEncoding::attention_rule() const {
+  static const AttentionRule plain;
+  return plain;
+}
+
+std::shared_ptr<const PositionEncoding> PositionEncoding::at_step(int64_t) const { return nullptr; }
+
+std::vector<double> PositionEncoding::training_positions(int64_t, uint64_t, int64_t) const {
+  return {};
+}
+
 RotaryTable PositionEncoding::table(int64_t first, int64_t rows, int64_t length) const {
+  std::vector<double> positions(static_cast<size_t>(rows));
+  std::iota(positions.begin(), positions.end(), static_cast<double>(first));
+  return table_at(positions, length);
+}
+
+RotaryTable PositionEncoding::table_at(std::span<const double> positions, int64_t length) const {
   const FrequencyMap frequencies = map(length);
   RotaryTable table;
-  table.rows = rows;
+  table.rows = static_cast<int64_t>(positions.size());
   table.pairs = static_cast<int64_t>(frequencies.inv_freq.size());
-  const size_t size = static_cast<size_t>(rows * table.pairs);
+  const size_t size = positions.size() * frequencies.inv_freq.size();
   for (auto* column : {&table.query_cos, &table.query_sin, &table.key_cos, &table.key_sin}) {
     column->resize(size);
   }
   size_t at = 0;
-  for (int64_t m = first; m < first + rows; ++m) {
+  for (const double position : positions) {
     for (const double frequency : frequencies.inv_freq) {
-      const double angle = static_cast<double>(m) * frequency;
+      const double angle = position * frequency;
       const double cosine = std::cos(angle);
       const double sine = std::sin(angle);
       table.query_cos[at] = static_cast<float>(frequencies.query_amplitude * cosine);

@@ -10,9 +10,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "experiments/attention_rule.h"
 
 namespace ropesweep {
 
@@ -31,7 +34,7 @@ struct RotaryShape {
 
 /// A frequency map: φ(m, i) = m · inv_freq[i], constant amplitudes. With fewer than d/2 pairs the
 /// elements past 2·pairs are not rotated (`partial`).
-/// A scheme whose amplitudes vary with m overrides `PositionEncoding::table` instead.
+/// A scheme whose amplitudes vary with m overrides `PositionEncoding::table_at` instead.
 struct FrequencyMap {
   std::vector<double> inv_freq;  ///< [pairs] θ'_i, radians per token
   double query_amplitude = 1.0;  ///< a_q
@@ -69,8 +72,23 @@ class PositionEncoding {
   /// before rotation, and truncated lengths can't share one pass.
   virtual bool depends_on_length() const { return false; }
 
+  /// What attention does; the plain rule where tokens are rotated by their own positions and see
+  /// all before them.
+  virtual const AttentionRule& attention_rule() const;
+
   /// Rows for positions first … first + rows − 1 of a sequence of `length` tokens.
-  virtual RotaryTable table(int64_t first, int64_t rows, int64_t length) const;
+  RotaryTable table(int64_t first, int64_t rows, int64_t length) const;
+  /// Rows for any positions, which need not be whole.
+  virtual RotaryTable table_at(std::span<const double> positions, int64_t length) const;
+
+  /// The positions that step `step` (from 1) of a fine-tune trains with, where they change from
+  /// step to step; null: these, at every step. Evaluation is always under these.
+  virtual std::shared_ptr<const PositionEncoding> at_step(int64_t step) const;
+
+  /// Positions that a training sequence of `tokens` has in place of 0, 1, 2, …, by its number among
+  /// all of a fine-tune; empty: those.
+  virtual std::vector<double> training_positions(int64_t tokens, uint64_t seed,
+                                                 int64_t sequence) const;
 
   const std::string& scheme() const { return scheme_; }  ///< canonical text, e.g. "power(0.5)"
   double scale() const { return scale_; }

@@ -1,6 +1,7 @@
 // Checks a scheme call against the registry and writes its canonical text.
 #include "experiments/scheme_text.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -115,11 +116,22 @@ class CallReader {
  private:
   std::string checked(const SchemeOption& option, const std::string& text) {
     if (option.kind == OptionKind::number) return checked_number(scheme_, option, text);
+    if (option.kind == OptionKind::choice) {
+      if (std::find(option.choices.begin(), option.choices.end(), text) == option.choices.end()) {
+        throw_user_error("scheme {}: option {} must be {}, not \"{}\"", scheme_.name, option.name,
+                         fmt::join(option.choices, " or "), text);
+      }
+      return text;
+    }
     if (option.kind == OptionKind::path) {
       return checked_path(scheme_, option, path_rule_(text));
     }
     if (option.kind == OptionKind::scheme) {
       inner_ = std::make_shared<SchemeText>(understand_scheme(text, path_rule_));
+      if (!inner_->definition->is_map()) {
+        throw_user_error("scheme {}: {} is more than a map of frequencies, and can't be changed",
+                         scheme_.name, inner_->definition->name);
+      }
       return inner_->canonical;
     }
     if (text != "true" && text != "false") {

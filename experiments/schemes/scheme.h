@@ -15,8 +15,9 @@
 
 namespace ropesweep::schemes {
 
-/// path: a file that the scheme reads; scheme: another scheme, which this one changes.
-enum class OptionKind { number, boolean, path, scheme };
+/// choice: one of some texts; path: a file that the scheme reads; scheme: another scheme, which
+/// this one changes.
+enum class OptionKind { number, boolean, choice, path, scheme };
 
 /// An option of a scheme, as `--list` shows it and as the canonical text orders it.
 struct SchemeOption {
@@ -32,6 +33,7 @@ struct SchemeOption {
       false;              ///< in the canonical text even at its default: part of the scheme's name
   bool unnamed = false;   ///< stands without "name=" in the canonical text; such ones come first
   bool required = false;  ///< the scheme means nothing without it
+  std::vector<std::string> choices = {};  ///< the texts that a choice takes
 };
 
 /// The options of one call, checked, in canonical form; absent ones are at their defaults.
@@ -44,6 +46,8 @@ class OptionValues {
   bool boolean(const std::string& name) const { return values_.at(name) == "true"; }
   /// A path, or a scheme's canonical text; "" when absent.
   std::string text(const std::string& name) const;
+  /// These, one of them changed.
+  OptionValues with(const std::string& name, std::string value) const;
 
  private:
   std::map<std::string, std::string> values_;
@@ -85,6 +89,16 @@ struct SchemeDefinition {
   FrequencyMap (*map)(const MapRequest& request, int64_t length) = nullptr;
   /// A shorter text of the same meaning as these options; "": there is none.
   std::string (*shorter)(const OptionValues& options) = nullptr;
+  /// What attention does beyond rotation (attention_rule.h); null: nothing.
+  AttentionRule (*rule)(const MapRequest& request) = nullptr;
+  /// ln of the amplitude of pair `pair` of a query at a position; a key's is the inverse. Null: the
+  /// amplitudes are the map's.
+  double (*log_amplitude)(const MapRequest& request, int64_t pair, double position) = nullptr;
+  /// The options of a training step (from 1), where they change from step to step.
+  std::optional<OptionValues> (*options_at_step)(const MapRequest& request, int64_t step) = nullptr;
+  /// Positions of a training sequence (by its number among all of a fine-tune); null: 0, 1, 2, …
+  std::vector<double> (*training_positions)(const MapRequest& request, int64_t tokens,
+                                            uint64_t seed, int64_t sequence) = nullptr;
 };
 
 // The families, each in the file of its name.
@@ -107,12 +121,32 @@ const SchemeDefinition& resonance_scheme();
 const SchemeDefinition& p_rope_scheme();
 const SchemeDefinition& nope_scheme();
 const SchemeDefinition& partial_scheme();
+const SchemeDefinition& alibi_scheme();
+const SchemeDefinition& t5_scheme();
+const SchemeDefinition& rerope_scheme();
+const SchemeDefinition& leaky_rerope_scheme();
+const SchemeDefinition& self_extend_scheme();
+const SchemeDefinition& dual_chunk_scheme();
+const SchemeDefinition& lm_infinite_scheme();
+const SchemeDefinition& streaming_scheme();
+const SchemeDefinition& sinusoidal_scheme();
+const SchemeDefinition& learned_scheme();
+const SchemeDefinition& xpos_scheme();
+const SchemeDefinition& random_scheme();
+const SchemeDefinition& pose_scheme();
 
 /// The registry, in the order of `--list`.
 const std::vector<const SchemeDefinition*>& definitions();
 
 /// The option of a modifier that holds the map it changes.
 SchemeOption map_option();
+/// An option that counts tokens or the like. Errors: user error when it is no whole number.
+int64_t whole_number(const MapRequest& request, const std::string& scheme, const std::string& name,
+                     int64_t otherwise);
+
+/// The base model's own map, and one that rotates nothing.
+FrequencyMap own_map(const MapRequest& request, int64_t length);
+FrequencyMap no_rotation(const MapRequest& request, int64_t length);
 
 /// θ_i = b^(−2i/d) for i = 0 … d/2−1, with `base` as b.
 std::vector<double> base_frequencies(const RotaryShape& shape, double base);

@@ -70,6 +70,11 @@ TEST(SchemeText, CanonicalTexts) {
       {"longrope(attention_factor=1.10)", "longrope(attention_factor=1.1)"},
       {"dynamic-yarn(truncate=true)", "dynamic-yarn"},
       {"dynamic-ntk", "dynamic-ntk"},
+      {"rerope(512)", "rerope"},
+      {"rerope(w=256)", "rerope(256)"},
+      {"self-extend(4, 1024)", "self-extend(G=4)"},
+      {"xpos(layout=rotate-half)", "xpos"},
+      {"xpos(layout=interleaved, B=512)", "xpos(layout=interleaved)"},
       {"dynamic-ntk(2)", "dynamic-ntk(factor=2)"},
   };
   for (const Canonical& item : cases) {
@@ -244,7 +249,8 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
       failure("zzzzzz"),
       "unknown scheme \"zzzzzz\"; known: none, linear, dynamic-linear, base, ntk, dynamic-ntk, "
       "ntk-by-parts, yarn, dynamic-yarn, llama3, longrope, power, truncated, file, "
-      "resonance, p-rope, nope, partial");
+      "resonance, p-rope, nope, partial, xpos, alibi, t5, rerope, leaky-rerope, "
+      "self-extend, dca, lm-infinite, streaming, sinusoidal, learned, random, pose");
   EXPECT_EQ(failure("resonance(yran)"), "unknown scheme \"yran\"; did you mean \"yarn\"?");
   EXPECT_EQ(failure("resonance(yarn(beta_fats=3))"),
             "scheme yarn has no option \"beta_fats\"; did you mean \"beta_fast\"?");
@@ -258,14 +264,15 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(failure("yarn(beta_fats=3)"),
             "scheme yarn has no option \"beta_fats\"; did you mean \"beta_fast\"?");
   EXPECT_EQ(failure("linear(factor=2)"), "scheme linear takes no options, \"factor\" was given");
-  EXPECT_EQ(failure("power(0.5, true, 2)"),
-            "scheme power takes at most 2 options, 3 were given");
+  EXPECT_EQ(failure("power(0.5, true, 2)"), "scheme power takes at most 2 options, 3 were given");
   EXPECT_EQ(failure("power(half)"), "scheme power: option k must be a number, not \"half\"");
   EXPECT_EQ(failure("power(-1)"), "scheme power: option k must be at least 0, not -1");
   EXPECT_EQ(failure("truncated(0)"),
             "scheme truncated: option length must be greater than 0, not 0");
   EXPECT_EQ(failure("dynamic-ntk(factor=0.5)"),
             "scheme dynamic-ntk: option factor must be at least 1, not 0.5");
+  EXPECT_EQ(failure("xpos(layout=meta)"),
+            "scheme xpos: option layout must be rotate-half or interleaved, not \"meta\"");
   EXPECT_EQ(failure("yarn(truncate=no)"),
             "scheme yarn: option truncate must be true or false, not \"no\"");
 }

@@ -21,9 +21,15 @@ struct Model::Pass {
   backend::Tensor ids;  ///< i32 [R]
   RopeCache::Tables rope;
   std::vector<DroppedRows> dropped;    ///< training with adapters that drop some of their inputs
+  bool row_each = false;               ///< `rope` has a row for each of the pass's own
   bool keep = false;                   ///< activations stay for a backward pass
   KvCache* cache = nullptr;            ///< decoding: keys and values go here; B = 1
   std::optional<SequenceSplit> split;  ///< the pass's tokens are a part of a sequence; B = 1
+  // Of rules that have them:
+  backend::Tensor position_table;  ///< Weights::position_table, whole
+  backend::Tensor bias;            ///< f32 [H, n] by distance
+  backend::Tensor d_bias;          ///< the same, where it is learned and a backward pass runs
+  backend::Tensor bias_elements;   ///< i32 [H·n]: where in the table each is
   /// i32 [1]: the cache's length, of a pass that is recorded, which must not fix it; `rope` then
   /// has the pass's own rows only.
   backend::Tensor recorded_past;
@@ -39,7 +45,7 @@ struct Model::AttentionActivations {
   backend::Tensor normed;             ///< [R, D]
   backend::Tensor query, key, value;  ///< [R, H, K], [R, G, K] rotated, [R, G, K]
   backend::Tensor attended;           ///< [R, H, K] softmax(q kᵀ) v
-  backend::Tensor lse;                ///< [B, H, T] f32; of a split sequence [2, H, T/2]
+  backend::Tensor lse;  ///< [B, H, T] f32; of a split sequence [2, H, T/2]; of a rule [·]
 };
 
 struct Model::MlpActivations {

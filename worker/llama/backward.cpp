@@ -34,6 +34,11 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   const Weights gradients = wanted_gradients(all_gradients);
   Pass pass = make_scoring_pass(ids, batch);
   pass.dropped = dropped_rows(pass);
+  prepare_training_positions(pass);
+  if (!pass.bias_elements.empty()) {
+    pass.d_bias = new_f32(pass.bias.shape());
+    backend_.zero(pass.d_bias);
+  }
   std::vector<int32_t> own_targets;
   if (pass.split) targets = own_targets = pass.split->own(targets, -1);
   std::vector<LayerActivations> kept(weights_.layers.size());
@@ -104,6 +109,7 @@ double Model::accumulate_gradients(std::span<const int32_t> ids, std::span<const
   if (!d_embedding.empty()) backend_.embedding_backward(d_embedding, d_residual, pass.ids);
   summing.finish();
   summing = parts_.reduce_embedding(gradients, d_embedding);
+  positions_backward(pass, d_residual, gradients);
   summing.finish();
   return loss;
 }
@@ -182,7 +188,9 @@ void Model::attention_backward(const Layer& w, size_t layer, const Pass& pass,
   const Tensor d_query = backend_.allocate(type_, a.query.shape());
   const Tensor d_key = backend_.allocate(type_, a.key.shape());
   const Tensor d_value = backend_.allocate(type_, a.value.shape());
-  if (pass.split) {
+  if (rule_ != nullptr) {
+    attend_by_rule_backward(pass, a, d_attended.reshape(a.query.shape()), d_query, d_key, d_value);
+  } else if (pass.split) {
     attend_split_backward(*pass.split, a, d_attended.reshape(a.query.shape()), d_query, d_key,
                           d_value);
   } else {

@@ -31,6 +31,8 @@ struct Weights {
   backend::Tensor output;           ///< [V, D]; the same storage as `embedding` when tied
   backend::Tensor final_norm_bias;  ///< [D], or empty
   Naming naming = Naming::llama;
+  /// Config::position_table, of schemes that learn their positions; else empty.
+  backend::Tensor position_table;
 };
 
 /// A weight by its Hugging Face name (GPT-NeoX's query, key and value, which are stored as one, by
@@ -48,10 +50,16 @@ class WeightParts;
 
 /// Loads all weights of DIR (model.safetensors, or the index and its shards), converting f32, bf16
 /// and f16 to `type`. Errors: user error naming file and tensor when one is missing, misshapen,
-/// truncated, of an unknown type, or when an index points outside the directory. In a group each
+/// truncated, of an unknown type, or when an index points outside the directory. A position table
+/// that the file lacks stays empty. In a group each
 /// tensor is loaded whole, and what this rank keeps of it stays.
 Weights load_weights(backend::Backend& backend, const std::filesystem::path& directory,
                      const Config& config, backend::Dtype type, const WeightParts* parts = nullptr);
+
+/// What a scheme that learns its positions begins with: N(0, initializer_range²), or deviation
+/// 0.02.
+backend::Tensor init_position_table(backend::Backend& backend, const Config& config,
+                                    backend::Dtype type, uint64_t seed, const WeightParts* parts);
 
 /// Fresh weights: N(0, initializer_range²), or deviation 1/√fan-in when that is 0; norms 1, biases
 /// 0. Each tensor depends on (seed, its name) only. In a group each rank keeps its part.

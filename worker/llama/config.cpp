@@ -95,7 +95,15 @@ Config read_config(const std::filesystem::path& path) {
   config.rotary = rope.rotary;
   config.own_scheme = rope.scheme;
   config.own_scale = rope.scale;
+  const auto positions = make_position_encoding(rope.scheme, rope.scale, config.rotary);
+  config.position_table = position_table_shape(config, positions->attention_rule());
   return config;
+}
+
+std::vector<int64_t> position_table_shape(const Config& config, const AttentionRule& rule) {
+  if (rule.bias == DistanceBias::t5) return {config.heads, rule.buckets};
+  if (rule.added == AddedPositions::learned) return {rule.table_rows, config.width};
+  return {};
 }
 
 ModelGeometry geometry_of(const Config& config) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "experiments/position_encoding.h"
 #include "experiments/task.h"
@@ -32,11 +33,18 @@ struct Config {
   int64_t bos_id = -1, eos_id = -1;  ///< -1: none (the first of a list)
   std::string type = "f32";          ///< torch_dtype / dtype: f32 | bf16 | f16
   nlohmann::json source;             ///< the whole file, for export
+
+  /// Extents of the weight that positions bring with them (position_table_shape); none: no weight.
+  std::vector<int64_t> position_table = {};
 };
 
 /// Reads DIR/config.json (or the file itself). Errors: user error naming the file, the key and the
 /// remedy (another architecture, odd head dimension, heads not divisible, an unknown rope type, …).
 Config read_config(const std::filesystem::path& path);
+
+/// What a rule learns, shared by all layers: T5's biases [H, buckets], learned vectors
+/// [positions, D]; empty: nothing.
+std::vector<int64_t> position_table_shape(const Config& config, const AttentionRule& rule);
 
 /// What costs and memory depend on.
 ModelGeometry geometry_of(const Config& config);

@@ -5,8 +5,8 @@
 // changes from token to token, its id and the cache's length, lies on the device and is read there;
 // the pass rotates by a row gathered from the tables, scatters its keys and values into the cache,
 // and attends over as many of the cache's rows as there are. The bits are those of the pass that is
-// not recorded. Schemes that depend on the length rotate every key anew and stay with the latter;
-// so do groups, whose ranks talk to each other within a pass.
+// not recorded. Schemes that depend on the length, or have a rule, rotate every key anew and stay
+// with the latter; so do groups, whose ranks talk to each other within a pass.
 #include <algorithm>
 #include <array>
 #include <stdexcept>
@@ -44,9 +44,9 @@ void Model::check_room(KvCache& cache, std::span<const int32_t> ids) const {
   if (ids.empty() || cache.length + static_cast<int64_t>(ids.size()) > cache.capacity) {
     throw std::invalid_argument("Model::extend: no tokens, or more than the cache has room for");
   }
-  const bool dynamic = positions_->depends_on_length();
-  if (cache.length == 0) cache.rotated = !dynamic;
-  if (cache.rotated == dynamic) {
+  const bool unrotated = keys_stay_unrotated();
+  if (cache.length == 0) cache.rotated = !unrotated;
+  if (cache.rotated == unrotated) {
     throw std::invalid_argument("Model::extend: the cache was filled under other positions");
   }
 }
@@ -77,7 +77,7 @@ std::vector<float> Model::extend(KvCache& cache, std::span<const int32_t> ids) {
   return logits;
 }
 
-bool Model::can_record() const { return !positions_->depends_on_length() && !parts_.sharded(); }
+bool Model::can_record() const { return !keys_stay_unrotated() && !parts_.sharded(); }
 
 int32_t Model::extend_greedily(KvCache& cache, std::span<const int32_t> ids) {
   if (ids.size() != 1 || !can_record()) {

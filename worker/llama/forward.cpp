@@ -55,6 +55,7 @@ void Model::use_positions(std::shared_ptr<const PositionEncoding> positions) {
   }
   positions_ = std::move(positions);
   rope_cache_.clear();
+  follow_rule();
 }
 
 Tensor Model::new_rows(int64_t rows, int64_t columns) {
@@ -92,7 +93,10 @@ Model::Pass Model::make_pass(std::span<const int32_t> ids, int64_t batch, int64_
   pass.tokens = static_cast<int64_t>(ids.size()) / batch;
   pass.ids = upload_ids(ids);
   const int64_t positions = length == 0 ? pass.tokens : length;
-  pass.rope = rope_cache_.tables(backend_, *positions_, positions, positions);
+  prepare_positions(pass, positions);
+  if (rule_ == nullptr) {
+    pass.rope = rope_cache_.tables(backend_, *positions_, positions, positions);
+  }
   return pass;
 }
 
@@ -106,13 +110,17 @@ Model::Pass Model::make_scoring_pass(std::span<const int32_t> ids, int64_t batch
   if (batch != 1) throw std::invalid_argument("Model: only one sequence at a time can be split");
   const SequenceSplit split(backend_, *sequence_group_, static_cast<int64_t>(ids.size()));
   Pass pass = make_pass(split.own(ids, 0), 1, split.tokens());
-  pass.rope = rope_cache_.tables(backend_, *positions_, split.padded(), split.tokens());
+  if (rule_ == nullptr) {
+    pass.rope = rope_cache_.tables(backend_, *positions_, split.padded(), split.tokens());
+  }
   pass.split.emplace(split);
   return pass;
 }
 
-/// Each row of x by its token's position.
+/// Each row of x by its token's position. Under a rule rows are rotated where they are attended to.
 void Model::rotate(const Tensor& x, const backend::RopeTensors& table, const Pass& pass) {
+  if (rule_ != nullptr) return;
+  if (pass.row_each) return backend_.rope(x, x, table, 0, pass.rows());
   if (!pass.split) return backend_.rope(x, x, table, pass.past(), pass.tokens);
   for (const auto& [row, position, tokens] : pass.split->chunks()) {
     const Tensor rows = x.rows(row, tokens);
@@ -122,6 +130,8 @@ void Model::rotate(const Tensor& x, const backend::RopeTensors& table, const Pas
 
 void Model::rotate_backward(const Tensor& d_x, const backend::RopeTensors& table,
                             const Pass& pass) {
+  if (rule_ != nullptr) return;
+  if (pass.row_each) return backend_.rope_backward(d_x, d_x, table, 0, pass.rows());
   if (!pass.split) return backend_.rope_backward(d_x, d_x, table, 0, pass.tokens);
   for (const auto& [row, position, tokens] : pass.split->chunks()) {
     const Tensor rows = d_x.rows(row, tokens);
@@ -140,6 +150,7 @@ backend::AttentionShape Model::attention_shape(int64_t batch, int64_t queries, i
 Tensor Model::embed(const Pass& pass, const Tensor& table) {
   const Tensor residual = new_rows(pass.rows(), config_.width);
   backend_.embedding(residual, table, pass.ids);
+  add_positions(pass, residual);
   return residual;
 }
 
@@ -190,6 +201,7 @@ void Model::attend(const Layer& w, size_t layer, const Pass& pass, AttentionActi
           set_bias(a.value, w.value_bias));
 
   if (pass.recorded()) return attend_recorded(layer, pass, a);
+  if (rule_ != nullptr) return attend_by_rule(layer, pass, a);
   Tensor key = a.key, value = a.value;
   if (pass.cache && !pass.cache->rotated) {
     // Every key's rotation changes with the length: the cache has them as the products gave them.

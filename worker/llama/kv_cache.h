@@ -19,7 +19,7 @@ struct KvCache {
   std::vector<backend::Tensor> keys, values;  ///< per layer [capacity, G, K]
   int64_t length = 0;                         ///< tokens held
   int64_t capacity = 0;
-  bool rotated = true;  ///< false: keys as the product gave them (dynamic schemes)
+  bool rotated = true;  ///< false: keys as the product gave them (dynamic schemes, rules)
   /// The pass of one token, recorded over this storage; null before the first. The backend must
   /// outlive it.
   std::shared_ptr<DecodeStep> step;

@@ -46,6 +46,7 @@ std::vector<Source> sources_of(const SafetensorsDirectory& files,
   std::vector<Source> sources;
   for (const WeightSlot& slot : slots) {
     const std::string name = stored_name(files, slot);
+    if (slot.optional && !files.has(name)) continue;
     const auto [tensor, reader] = files.tensor(name);
     const Shape shape = fused_name(slot.name).empty() ? slot.shape : fused_shape(slot.shape);
     if (tensor.shape != shape) {
@@ -135,10 +136,27 @@ Weights load_weights(Backend& backend, const std::filesystem::path& directory, c
   return weights;
 }
 
+Tensor init_position_table(Backend& backend, const Config& config, Dtype type, uint64_t seed,
+                           const WeightParts* parts) {
+  const double deviation = config.initializer_range > 0 ? config.initializer_range : 0.02;
+  const Tensor drawn = backend.allocate(Dtype::f32, config.position_table);
+  backend.random_normal(drawn, seed, stream_of(position_table_name), static_cast<float>(deviation));
+  Tensor table = drawn;
+  if (type != Dtype::f32) {
+    table = backend.allocate(type, drawn.shape());
+    backend.copy(table, drawn);
+  }
+  return parts == nullptr ? table : parts->shard_of(table);
+}
+
 Weights init_weights(Backend& backend, const Config& config, Dtype type, uint64_t seed,
                      const WeightParts* parts) {
   Weights weights;
   for (const WeightSlot& slot : weight_slots(weights, config)) {
+    if (slot.optional) {
+      *slot.tensor = init_position_table(backend, config, type, seed, parts);
+      continue;
+    }
     // Numbers are drawn in f32 and rounded, so that both types start from the same weights.
     const Tensor drawn = backend.allocate(Dtype::f32, slot.shape);
     if (slot.matrix) {

@@ -14,6 +14,7 @@
 #include "worker/llama/config.h"
 #include "worker/llama/kv_cache.h"
 #include "worker/llama/rope_cache.h"
+#include "worker/llama/rule_tables.h"
 #include "worker/llama/sequence_split.h"
 #include "worker/llama/weight_parts.h"
 
@@ -34,6 +35,7 @@ class Model {
   /// The positions of all that follows. Their head dimension must be the config's.
   void use_positions(std::shared_ptr<const PositionEncoding> positions);
   const PositionEncoding& positions() const { return *positions_; }
+  std::shared_ptr<const PositionEncoding> shared_positions() const { return positions_; }
 
   /// From now on token_losses and accumulate_gradients take one sequence (B = 1), the same on all
   /// ranks of `group`, and each computes its part of the tokens (SequenceSplit): losses are those
@@ -57,6 +59,11 @@ class Model {
   std::vector<float> token_losses(std::span<const int32_t> ids, std::span<const int32_t> targets,
                                   int64_t batch);
 
+  /// Positions [B·T] of the next accumulate_gradients, in place of each sequence's 0, 1, 2, …;
+  /// none: those. They need not be whole. Errors: std::invalid_argument under schemes that do more
+  /// than rotate.
+  void train_at(std::vector<double> positions) { training_positions_ = std::move(positions); }
+
   /// Forward and backward: adds d(loss_scale · Σ nll)/dw to `gradients` (f32, kept as the weights
   /// are; not looked at with adapters); returns Σ nll of the calling rank.
   double accumulate_gradients(std::span<const int32_t> ids, std::span<const int32_t> targets,
@@ -78,6 +85,8 @@ class Model {
   struct AttentionActivations;
   struct MlpActivations;
   struct LayerActivations;
+  struct RuleOperands;
+  struct RuleCall;
 
   // forward.cpp: what runs in every direction
   Pass make_pass(std::span<const int32_t> ids, int64_t batch, int64_t length);
@@ -110,6 +119,25 @@ class Model {
   std::shared_ptr<DecodeStep> make_step(const KvCache& cache);
   void run_step(const DecodeStep& step);
   void attend_recorded(size_t layer, const Pass& pass, AttentionActivations& a);
+
+  // attend_by_rule.cpp: schemes that do more than rotate (experiments/attention_rule.h)
+  void follow_rule();
+  bool keys_stay_unrotated() const { return positions_->depends_on_length() || rule_ != nullptr; }
+  void prepare_positions(Pass& pass, int64_t length);
+  void prepare_training_positions(Pass& pass);
+  void add_positions(const Pass& pass, const backend::Tensor& residual);
+  void positions_backward(const Pass& pass, const backend::Tensor& d_residual,
+                          const Weights& gradients);
+  RuleOperands rule_operands(const Pass& pass, const AttentionActivations& a, size_t layer);
+  RuleCall rule_call(const RuleOperands& x, const RuleBlock& block, size_t part);
+  void attend_by_rule(size_t layer, const Pass& pass, AttentionActivations& a);
+  void attend_by_rule_backward(const Pass& pass, const AttentionActivations& a,
+                               const backend::Tensor& d_attended, const backend::Tensor& d_query,
+                               const backend::Tensor& d_key, const backend::Tensor& d_value);
+  backend::Tensor rotated_by_rule(const backend::Tensor& x, const backend::RopeTensors& table,
+                                  int64_t position, int64_t tokens) const;
+  void unrotate_by_rule(const backend::Tensor& d_x, const backend::RopeTensors& table,
+                        int64_t position, int64_t tokens) const;
 
   // backward.cpp
   double head_backward(const Pass& pass, const Head& head, const backend::Tensor& residual,
@@ -166,6 +194,9 @@ class Model {
   std::shared_ptr<Lora> lora_;
   std::shared_ptr<const PositionEncoding> positions_;
   RopeCache rope_cache_;
+  std::vector<double> training_positions_;
+  const AttentionRule* rule_ = nullptr;  ///< of positions_, unless it is plain
+  RuleTables rule_tables_;
   backend::Dtype type_ = backend::Dtype::f32;  // of weights and activations
 };
 

@@ -141,6 +141,7 @@ RopeKeys plain_rope_keys(const RotaryShape& shape) {
 std::optional<RopeKeys> expressed_rope_keys(const std::string& scheme, double scale,
                                             const RotaryShape& shape) {
   const auto encoding = make_position_encoding(scheme, scale, shape);
+  if (!encoding->attention_rule().is_plain()) return std::nullopt;
   const std::string effective =
       encoding->scale() == 1 ? scheme_at_scale_one(scheme) : encoding->scheme();
   const SchemeCall call = parse_scheme_call(effective);

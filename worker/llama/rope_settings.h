@@ -35,7 +35,8 @@ struct RopeKeys {
   int64_t max_positions = 0;
 };
 
-/// Errors: user error when no rope type expresses the scheme.
+/// Errors: user error when no rope type expresses the scheme. A scheme that changes attention (not
+/// plain: attention_rule.h) gets the base model's keys: only ropesweep's own one says more.
 RopeKeys rope_keys(const std::string& scheme, double scale, const RotaryShape& shape);
 
 /// The same; nothing when no rope type expresses the scheme.

@@ -36,7 +36,8 @@ class Tokenizer {
 
 /// Whether a directory holds a tokenizer that `read_tokenizer` looks for.
 bool has_tokenizer(const std::filesystem::path& directory);
-/// The directory itself when it has a tokenizer or is no LoRA adapter; else its base's that has one.
+/// The directory itself when it has a tokenizer or is no LoRA adapter; else its base's that has
+/// one.
 std::filesystem::path tokenizer_directory(const std::filesystem::path& directory);
 
 /// Reads DIR/tokenizer.json, or where there is none DIR/tokenizer.model, and

@@ -164,7 +164,20 @@ Weights WeightParts::whole(const Weights& kept) const {
   }
   all.output = output_is_tied(kept) ? all.embedding
                                     : whole_of(kept.output, {config_.vocabulary, config_.width});
+  if (!kept.position_table.empty()) all.position_table = position_table(kept);
   return all;
+}
+
+Tensor WeightParts::position_table(const Weights& kept) const {
+  return whole_of(kept.position_table, config_.position_table);
+}
+
+Tensor WeightParts::position_table_gradient(const Weights& kept) const {
+  return gradient_of(kept.position_table, config_.position_table);
+}
+
+Summing WeightParts::reduce_position_table(const Weights& kept, const Tensor& gradient) const {
+  return reduce({&kept.position_table, 1}, {&gradient, 1});
 }
 
 Tensor WeightParts::embedding_gradient(const Weights& kept) const {

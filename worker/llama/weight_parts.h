@@ -93,6 +93,13 @@ class WeightParts {
                                      const Layer& gradients) const;
   [[nodiscard]] Summing reduce_head(const Weights& kept, const Head& gradients) const;
 
+  // --- a table of positions, where there is one
+  // ---------------------------------------------------
+  backend::Tensor position_table(const Weights& kept) const;
+  backend::Tensor position_table_gradient(const Weights& kept) const;
+  [[nodiscard]] Summing reduce_position_table(const Weights& kept,
+                                              const backend::Tensor& gradient) const;
+
   // --- one tensor --------------------------------------------------------------------------------
   /// What this rank keeps of a tensor: itself when not sharded, else a copy of its part.
   backend::Tensor shard_of(const backend::Tensor& whole) const;

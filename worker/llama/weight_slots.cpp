@@ -124,6 +124,10 @@ std::vector<WeightSlot> weight_slots(Weights& weights, const Config& config) {
     slots.push_back({names.final_norm_bias, {config.width}, false, &weights.final_norm_bias});
   }
   if (!config.tied) slots.push_back({names.output, vocabulary_by_width, true, &weights.output});
+  if (!config.position_table.empty()) {
+    slots.push_back(
+        {position_table_name, config.position_table, false, &weights.position_table, true});
+  }
   return slots;
 }
 
@@ -152,6 +156,9 @@ std::vector<NamedTensor> named_tensors(const Weights& weights) {
     named.push_back({names.final_norm_bias, weights.final_norm_bias, false});
   }
   if (!output_is_tied(weights)) named.push_back({names.output, weights.output, true});
+  if (!weights.position_table.empty()) {
+    named.push_back({position_table_name, weights.position_table, false});
+  }
   return named;
 }
 
@@ -174,6 +181,7 @@ Weights zeros_like(backend::Backend& backend, const Weights& weights) {
   result.final_norm = zeros(weights.final_norm);
   result.final_norm_bias = zeros(weights.final_norm_bias);
   result.output = output_is_tied(weights) ? result.embedding : zeros(weights.output);
+  if (!weights.position_table.empty()) result.position_table = zeros(weights.position_table);
   return result;
 }
 

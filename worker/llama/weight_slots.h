@@ -23,6 +23,7 @@ struct WeightSlot {
   backend::Shape shape;
   bool matrix = false;
   backend::Tensor* tensor = nullptr;
+  bool optional = false;  ///< a checkpoint may lack it
 };
 
 /// Gives `weights` its layers and returns every weight once, in the order of named_tensors.
@@ -35,6 +36,7 @@ void share_tied_output(Weights& weights, const Config& config);
 /// True when the output is the embedding's own storage.
 bool output_is_tied(const Weights& weights);
 
+constexpr const char* position_table_name = "ropesweep.position_table";
 constexpr const char* output_name = "lm_head.weight";
 
 }  // namespace ropesweep::llama

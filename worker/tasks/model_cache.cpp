@@ -32,6 +32,13 @@ size_t bytes_of(const llama::Weights& weights) {
   return bytes;
 }
 
+/// Extents of what the source's scheme learns; empty: nothing.
+std::vector<int64_t> learned_by(const ModelSource& source, const llama::Config& config) {
+  if (source.scheme.empty()) return {};
+  const auto positions = make_position_encoding(source.scheme, 1, config.rotary);
+  return llama::position_table_shape(config, positions->attention_rule());
+}
+
 }  // namespace
 
 ModelSource source_of(const Task& task) {
@@ -39,6 +46,7 @@ ModelSource source_of(const Task& task) {
   source.weights = task.weights;
   source.type = task.workers.type;
   source.seed = static_cast<uint64_t>(task.fine_tune.seed);
+  source.scheme = task.scheme;
   // Weights made from `init` may have no base model: their own directory tells all.
   const fs::path base = task.weights.empty() ? fs::path(task.fine_tune.recipe.init)
                         : fs::exists(fs::path(task.model) / "config.json") ? fs::path(task.model)
@@ -56,7 +64,9 @@ ModelSource source_of(const Task& task) {
 
 LoadedModel load_model(backend::Backend& backend, const ModelSource& source,
                        backend::Collective* group) {
-  const llama::Config config = llama::read_config(source.config);
+  llama::Config config = llama::read_config(source.config);
+  const std::vector<int64_t> learned = learned_by(source, config);
+  if (!learned.empty()) config.position_table = learned;
   const backend::Dtype type = dtype_of(source.type, config);
   LoadedModel loaded;
   loaded.tokenizer = llama::read_tokenizer(source.tokenizer);
@@ -66,6 +76,15 @@ LoadedModel load_model(backend::Backend& backend, const ModelSource& source,
       source.weights.empty()
           ? llama::init_weights(backend, config, type, source.seed, &parts)
           : llama::load_merged_weights(backend, source.weights, source.base, config, type, &parts);
+  if (!config.position_table.empty() && weights.position_table.empty()) {
+    if (!source.training) {
+      throw_user_error(
+          "{}: these weights have not learned the positions of scheme {}; train them "
+          "with it first",
+          source.weights.string(), source.scheme);
+    }
+    weights.position_table = llama::init_position_table(backend, config, type, source.seed, &parts);
+  }
   loaded.bytes = bytes_of(weights);
   loaded.model = std::make_unique<llama::Model>(backend, config, std::move(weights), group);
   return loaded;

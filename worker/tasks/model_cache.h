@@ -23,6 +23,8 @@ struct ModelSource {
   std::string type;                 ///< f32 | bf16; empty: the checkpoint's (f16 is read as f32)
   uint64_t seed = 0;
   std::filesystem::path base = {};  ///< of an adapter in `weights` whose own is not there
+  std::string scheme = {};          ///< the task's; empty: the checkpoint's own
+  bool training = false;  ///< what the scheme learns may be missing, and is drawn from `seed`
 };
 
 /// Of a task: the base model gives shape, positions and tokenizer; a task without weights starts

@@ -64,13 +64,23 @@ struct TaskRunner::State {
     model.use_positions(make_position_encoding(scheme, scale, config.rotary, arithmetic));
   }
 
+  /// Of a model's key in the cache: a scheme that learns its positions has a weight more.
+  static std::string learned_part(const Task& task, const ModelSource& source) {
+    if (task.scheme.empty()) return "";
+    const llama::Config config = llama::read_config(source.config);
+    const auto positions = make_position_encoding(task.scheme, 1, config.rotary);
+    const bool learns = !position_table_shape(config, positions->attention_rule()).empty();
+    return learns ? " " + positions->scheme() : "";
+  }
+
   Outcome evaluate(const Task& task, const TaskContext& context, backend::Collective* members) {
     if (task.cells.empty()) throw_user_error("task {}: it has no cells", task.id);
     const std::string key = task.weights_key.empty() ? task.weights : task.weights_key;
     const SampleShare share(*backend, members);
     const ModelSource source = source_of(task);
     backend::Collective* const sharing = sharing_weights(source, share, members);
-    const std::string kept = key + " " + task.workers.type + (sharing == nullptr ? "" : " shared");
+    const std::string kept = key + " " + task.workers.type + (sharing == nullptr ? "" : " shared") +
+                             learned_part(task, source);
     LoadedModel& loaded = cache.get(kept, source, sharing);
     set_positions(*loaded.model, task);
     Outcome outcome;
@@ -100,7 +110,9 @@ struct TaskRunner::State {
   /// its children and cells ask for.
   Outcome train(const Task& task, const TaskContext& context, backend::Collective* members) {
     const SampleShare share(*backend, members);
-    LoadedModel loaded = load_model(*backend, source_of(task), members);
+    ModelSource source = source_of(task);
+    source.training = true;
+    LoadedModel loaded = load_model(*backend, source, members);
     set_positions(*loaded.model, task);
     const bool resumed_whole =
         std::filesystem::exists(std::filesystem::path(task.output) / "finished.json");

@@ -24,6 +24,29 @@ using Clock = std::chrono::steady_clock;
 /// minute.
 constexpr double kSaveShare = 1.0 / 30, kSaveSeconds = 60;
 
+/// The positions of a training step, where the scheme changes them from step to step; what follows
+/// the step is under the scheme's own again.
+class PositionsOfStep {
+ public:
+  PositionsOfStep(llama::Model& model, int64_t step)
+      : model_(model), own_(model.shared_positions()) {
+    changed_ = own_->at_step(step);
+    if (changed_) model_.use_positions(changed_);
+  }
+  ~PositionsOfStep() { restore(); }
+  PositionsOfStep(const PositionsOfStep&) = delete;
+  PositionsOfStep& operator=(const PositionsOfStep&) = delete;
+
+  void restore() {
+    if (changed_) model_.use_positions(own_);
+    changed_.reset();
+  }
+
+ private:
+  llama::Model& model_;
+  std::shared_ptr<const PositionEncoding> own_, changed_;
+};
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -161,7 +184,9 @@ int64_t Trainer::fill_batch(int64_t step) {
 std::optional<StepRecord> Trainer::train_step(int64_t step) {
   const auto start = Clock::now();
   const int64_t targets = fill_batch(step);
+  PositionsOfStep of_step(model_, step);
   const auto nll = accumulate(step, targets);
+  of_step.restore();
   if (!nll) return std::nullopt;
   StepRecord record;
   record.step = step;
@@ -182,7 +207,7 @@ std::optional<double> Trainer::accumulate(int64_t step, int64_t targets) {
     if (share_.any(stop_requested(context_))) return std::nullopt;
     const int64_t first = splits() ? at : at + share_.rank() * micro_batch_;
     if (adapters_) adapters_->set_place(step, first * recipe_.context_length);
-    nll += pass_over(first, std::clamp<int64_t>(batch_ - first, 0, micro_batch_),
+    nll += pass_over(step, first, std::clamp<int64_t>(batch_ - first, 0, micro_batch_),
                      1.0 / static_cast<double>(targets));
     const int64_t done = std::min(batch_, at + turns * micro_batch_);
     report(step, static_cast<double>(done) / static_cast<double>(batch_));
@@ -192,17 +217,31 @@ std::optional<double> Trainer::accumulate(int64_t step, int64_t targets) {
 
 /// Forward and backward over some chunks of the batch; Σ nll of this rank. None: a pass for
 /// nothing, since the others need this rank's shards.
-double Trainer::pass_over(int64_t first_chunk, int64_t chunks, double loss_scale) {
+double Trainer::pass_over(int64_t step, int64_t first_chunk, int64_t chunks, double loss_scale) {
   if (chunks == 0) {
     const std::array<int32_t, 1> id = {0}, masked = {-1};
     return model_.accumulate_gradients(id, masked, 1, loss_scale, optimizer_.gradients(),
                                        plan_.recompute);
   }
+  model_.train_at(training_positions(step, first_chunk, chunks));
   const auto first = static_cast<size_t>(first_chunk * recipe_.context_length);
   const auto size = static_cast<size_t>(chunks * recipe_.context_length);
   return model_.accumulate_gradients(std::span(ids_).subspan(first, size),
                                      std::span(targets_).subspan(first, size), chunks, loss_scale,
                                      optimizer_.gradients(), plan_.recompute);
+}
+
+/// Positions of chunks of a step's batch, where the scheme trains at others than 0, 1, 2, …
+std::vector<double> Trainer::training_positions(int64_t step, int64_t first_chunk,
+                                                int64_t chunks) const {
+  std::vector<double> positions;
+  for (int64_t i = 0; i < chunks; ++i) {
+    const std::vector<double> of_chunk = model_.positions().training_positions(
+        recipe_.context_length, static_cast<uint64_t>(task_.fine_tune.seed),
+        (step - 1) * batch_ + first_chunk + i);
+    positions.insert(positions.end(), of_chunk.begin(), of_chunk.end());
+  }
+  return positions;
 }
 
 bool Trainer::is_validated(int64_t step) const {

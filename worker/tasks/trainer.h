@@ -50,7 +50,8 @@ class Trainer {
   int64_t fill_batch(int64_t step);
   std::optional<StepRecord> train_step(int64_t step);
   std::optional<double> accumulate(int64_t step, int64_t targets);
-  double pass_over(int64_t first_chunk, int64_t chunks, double loss_scale);
+  double pass_over(int64_t step, int64_t first_chunk, int64_t chunks, double loss_scale);
+  std::vector<double> training_positions(int64_t step, int64_t first_chunk, int64_t chunks) const;
   bool is_validated(int64_t step) const;
   double validate();
   bool diverged(const StepRecord& record, std::string& failure) const;

@@ -142,6 +142,57 @@ TEST_F(Finetune, StoppedAnywhereItGoesOnToTheBit) {
   }
 }
 
+// Annealing by the step, positions drawn by the sequence, weights that the scheme brings.
+TEST_F(Finetune, SchemesThatDoMoreThanRotateGoOnToTheBitToo) {
+  for (const char* scheme : {"xpos(B=64, anneal=100)", "pose", "random", "t5(buckets=8)", "learned",
+                             "dca", "streaming(first=2, window=8)"}) {
+    Task straight = task("straight");
+    straight.scheme = scheme;
+    const Outcome expected = run(straight);
+    ASSERT_EQ(expected.failure_kind, FailureKind::none) << scheme;
+    Task made = straight;
+    made.output = (folder_ / "stopped").string();
+    run_until(made, 3);
+    expect_same(run(made), made, expected, straight);
+    EXPECT_EQ(llama::read_config(made.output).own_scheme, canonical_scheme(scheme));
+    // Its cells read the checkpoint under the same scheme.
+    Task evaluation = evaluation_task(made.model, "text", {16});
+    evaluation.weights = evaluation.weights_key = made.output;
+    evaluation.dataset.path = validation_.string();
+    evaluation.scheme = scheme;
+    evaluation.scale = 2;
+    EXPECT_EQ(TaskRunner("cpu", 1).run(evaluation, TaskContext()).cells.size(), 1u) << scheme;
+    fs::remove_all(straight.output);
+    fs::remove_all(made.output);
+  }
+}
+
+TEST_F(Finetune, PositionsOfTrainingChangeTheTraining) {
+  const auto curve_of_scheme = [&](const char* scheme) {
+    Task made = task(std::string("out ") + scheme);
+    made.scheme = scheme;
+    return run(made).fine_tunes.at(0).curve.training_loss;
+  };
+  EXPECT_NE(curve_of_scheme("pose"), curve_of_scheme("linear"));
+  EXPECT_NE(curve_of_scheme("random"), curve_of_scheme("none"));
+  EXPECT_NE(curve_of_scheme("xpos(B=64, anneal=100)"), curve_of_scheme("xpos(B=64)"));
+}
+
+TEST_F(Finetune, WeightsThatLearnedNoPositionsAreRefusedForThem) {
+  Task evaluation = evaluation_task(directory_, "text", {16});
+  evaluation.dataset.path = validation_.string();
+  evaluation.scheme = "t5";
+  try {
+    TaskRunner("cpu", 1).run(evaluation, TaskContext());
+    FAIL() << "it ran";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), FailureKind::user);
+    EXPECT_NE(std::string(error.what()).find("have not learned the positions of scheme t5"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
 TEST_F(Finetune, AStopBetweenMicroBatchesLosesNoStep) {
   Task straight = task("straight");
   straight.fine_tune.recipe.context_length = 64;

@@ -126,7 +126,8 @@ void expect_equal_bits(const CellOutcome& a, const CellOutcome& b) {
 }
 
 TEST_F(Perplexity, OnePassGivesEachLengthWhatItsOwnPassGives) {
-  for (const std::string scheme : {"none", "yarn", "dynamic-ntk"}) {
+  for (const std::string scheme : {"none", "yarn", "dynamic-ntk", "dca", "rerope(12)",
+                                   "streaming(first=2, window=8)", "alibi", "xpos"}) {
     for (const int64_t last_tokens : {0, 5}) {
       Task fused = task("truncated", {8, 24, 64, 100});
       fused.scheme = scheme;
