@@ -1,4 +1,4 @@
-// The Llama: forward, backward, decoding; written once over the ops of a backend.
+// Llama and its relatives: forward, backward, decoding; written once over the ops of a backend.
 #pragma once
 
 #include <cstdint>
