@@ -258,8 +258,7 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(failure("yarn(beta_fats=3)"),
             "scheme yarn has no option \"beta_fats\"; did you mean \"beta_fast\"?");
   EXPECT_EQ(failure("linear(factor=2)"), "scheme linear takes no options, \"factor\" was given");
-  EXPECT_EQ(failure("power(0.5, true, 2)"),
-            "scheme power takes at most 2 options, 3 were given");
+  EXPECT_EQ(failure("power(0.5, true, 2)"), "scheme power takes at most 2 options, 3 were given");
   EXPECT_EQ(failure("power(half)"), "scheme power: option k must be a number, not \"half\"");
   EXPECT_EQ(failure("power(-1)"), "scheme power: option k must be at least 0, not -1");
   EXPECT_EQ(failure("truncated(0)"),
