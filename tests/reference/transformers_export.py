@@ -4,10 +4,11 @@
     transformers_export.py [--ropesweep build/release/ropesweep] [--length 700]
 
 A sweep over the tiny model gives each scheme a fine-tune of two steps; `ropesweep export` writes it;
-AutoModelForCausalLM loads it, and the loss of each token of one document, past the original length, must
-agree in f32 to 1e-4. The same then holds for ropesweep itself with only one era's standard keys left in
-config.json, without its own key. What no rope type says must be refused, exported with --plain, and read
-back from the store. Run by hand; needs torch and transformers.
+AutoModelForCausalLM loads it, and the losses of the tokens of one document, past the original length, must
+agree in f32 to 1e-4 (‖ours − theirs‖ / ‖theirs‖: transformers rounds angles to f32, ropesweep does not).
+The same then holds for both with only one era's standard keys left in config.json, without ropesweep's own
+key. What no rope type says must be refused, exported with --plain, and read back from the store. Run by
+hand; needs torch and transformers.
 """
 
 import argparse
@@ -102,9 +103,9 @@ def transformers_losses(directory, ids, bos):
     return torch.nn.functional.cross_entropy(logits, inputs[0, 1:], reduction="none").tolist()
 
 
-def furthest(a, b):
+def relative_difference(a, b):
     assert len(a) == len(b) and all(map(math.isfinite, a + b))
-    return max(abs(x - y) for x, y in zip(a, b))
+    return math.dist(a, b) / math.hypot(*b)
 
 
 def check_expressed(program, store, tune):
@@ -114,14 +115,15 @@ def check_expressed(program, store, tune):
     assert scheme == tune["scheme"], (scheme, tune["scheme"])
     config = json.loads((directory / "config.json").read_text())
     theirs = transformers_losses(directory, ids, config["bos_token_id"])
-    distances = [furthest(ours, theirs)]
+    distances = [relative_difference(ours, theirs)]
     for dropped in ("rope_parameters", "rope_scaling"):  # one era's keys, and not our own
         kept = {k: v for k, v in config.items() if k not in (dropped, "ropesweep_positions")}
         if dropped == "rope_scaling":
             kept.pop("rope_theta")
         (directory / "config.json").write_text(json.dumps(kept))
-        distances.append(furthest(ours, program.losses(directory)[1]))
-        distances.append(furthest(ours, transformers_losses(directory, ids, config["bos_token_id"])))
+        distances.append(relative_difference(ours, program.losses(directory)[1]))
+        theirs = transformers_losses(directory, ids, config["bos_token_id"])
+        distances.append(relative_difference(ours, theirs))
     kind = config["rope_parameters"]["rope_type"]
     print(f"{tune['scheme'][:60]:60} {kind:10} " + " ".join(f"{d:.1e}" for d in distances), flush=True)
     return max(distances) <= 1e-4
@@ -137,9 +139,9 @@ def check_refused(program, store, tune):
     ids, ours, scheme = program.losses(directory)
     theirs = transformers_losses(directory, ids, 0)
     _, own, own_scheme = program.losses(store.with_suffix(".d") / "checkpoints" / tune["id"])
-    good = furthest(ours, theirs) <= 1e-4 and scheme == "none" and tune["scheme"] in note
-    good = good and own_scheme == tune["scheme"] and furthest(own, ours) > 1e-4
-    print(f"{tune['scheme'][:60]:60} refused    {furthest(ours, theirs):.1e}", flush=True)
+    good = relative_difference(ours, theirs) <= 1e-4 and scheme == "none" and tune["scheme"] in note
+    good = good and own_scheme == tune["scheme"] and relative_difference(own, ours) > 1e-4
+    print(f"{tune['scheme'][:60]:60} refused    {relative_difference(ours, theirs):.1e}", flush=True)
     return good
 
 
