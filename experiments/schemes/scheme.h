@@ -99,6 +99,11 @@ struct SchemeDefinition {
   /// Positions of a training sequence (by its number among all of a fine-tune); null: 0, 1, 2, …
   std::vector<double> (*training_positions)(const MapRequest& request, int64_t tokens,
                                             uint64_t seed, int64_t sequence) = nullptr;
+
+  /// Nothing but frequencies and constant amplitudes.
+  bool is_map() const {
+    return rule == nullptr && log_amplitude == nullptr && training_positions == nullptr;
+  }
 };
 
 // The families, each in the file of its name.

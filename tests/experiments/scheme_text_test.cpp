@@ -255,6 +255,8 @@ TEST(SchemeText, ErrorsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(failure("resonance(yarn(beta_fats=3))"),
             "scheme yarn has no option \"beta_fats\"; did you mean \"beta_fast\"?");
   EXPECT_EQ(failure("p-rope(1.5)"), "scheme p-rope: option p must be at most 1, not 1.5");
+  EXPECT_EQ(failure("resonance(alibi)"),
+            "scheme resonance: alibi is more than a map of frequencies, and can't be changed");
   EXPECT_EQ(failure("partial(0)"), "scheme partial: option p must be greater than 0, not 0");
   EXPECT_EQ(failure("file"),
             "scheme file needs path: the file, e.g. file(frequencies.json); its content counts");
