@@ -133,7 +133,9 @@ class RandomSchemes {
 
   std::string text(int depth = 0) {
     const auto& all = schemes::definitions();
-    const schemes::SchemeDefinition& scheme = *all[below(all.size())];
+    size_t drawn = below(all.size());
+    while (depth > 0 && !all[drawn]->is_map()) drawn = below(all.size());  // modifiers take maps
+    const schemes::SchemeDefinition& scheme = *all[drawn];
     std::vector<std::string> arguments;
     for (const schemes::SchemeOption& option : scheme.options) {
       if (!option.required && below(2) == 0) continue;
@@ -153,6 +155,8 @@ class RandomSchemes {
     switch (option.kind) {
       case schemes::OptionKind::boolean:
         return below(2) == 0 ? "true" : "false";
+      case schemes::OptionKind::choice:
+        return option.choices[below(option.choices.size())];
       case schemes::OptionKind::path:
         return below(2) == 0 ? "/data/./factors.json" : "some file.txt";
       case schemes::OptionKind::scheme:

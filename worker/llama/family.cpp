@@ -162,7 +162,7 @@ int64_t rotary_dims(const ConfigKeys& keys, const Family& family, int64_t head_d
 json rope_keys_without_share(const json& config, const Family& family) {
   json plain = config;
   if (family.naming != Naming::gpt_neox) return plain;
-  plain.erase("partial_rotary_factor");
+  for (const char* name : {"partial_rotary_factor", "rotary_pct"}) plain.erase(name);
   for (const char* name : {"rope_parameters", "rope_scaling"}) {
     if (plain.contains(name) && plain[name].is_object()) plain[name].erase("partial_rotary_factor");
   }
