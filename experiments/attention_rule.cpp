@@ -62,7 +62,8 @@ std::vector<float> sinusoidal_vectors(int64_t first, int64_t rows, int64_t width
   vectors.reserve(static_cast<size_t>(rows * width));
   for (int64_t p = first; p < first + rows; ++p) {
     for (int64_t element = 0; element < width; ++element) {
-      const double exponent = static_cast<double>(element / 2 * 2) / static_cast<double>(width);
+      const int64_t even = element - element % 2;
+      const double exponent = static_cast<double>(even) / static_cast<double>(width);
       const double angle = static_cast<double>(p) / std::pow(10000.0, exponent);
       vectors.push_back(static_cast<float>(element % 2 == 0 ? std::sin(angle) : std::cos(angle)));
     }

@@ -147,7 +147,7 @@ void check_request(double scale, const RotaryShape& shape) {
 }  // namespace
 
 PositionEncoding::PositionEncoding(std::string scheme, double scale, RotaryShape shape)
-    : scheme_(std::move(scheme)), scale_(scale), shape_(shape) {}
+    : scheme_(std::move(scheme)), scale_(scale), shape_(std::move(shape)) {}
 
 const AttentionRule& PositionEncoding::attention_rule() const {
   static const AttentionRule plain;

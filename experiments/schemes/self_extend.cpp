@@ -9,7 +9,8 @@ namespace {
 AttentionRule self_extend_rule(const MapRequest& request) {
   const int64_t group = whole_number(request, "self-extend", "G", 8);
   const int64_t window = whole_number(request, "self-extend", "W", 1024);
-  const double shift = static_cast<double>(window - window / group);
+  const int64_t groups = window / group;
+  const auto shift = static_cast<double>(window - groups);
   return {.parts = near_and_far(window, {.offset = shift, .group = group}, {.group = group})};
 }
 
