@@ -230,11 +230,11 @@ Tensor Lora::add_gradients(const Tensor& d_out, const Tensor& x, size_t layer, T
   const Tensor input = dropped_input(x, layer, slot, dropped);
   const Tensor inner = inner_product(input, pair, factor);
   backend_.product_backward_weight(gradient.b, d_out, inner);
-  const Tensor d_inner = inner;  // its last reader is done
+  const Tensor& d_inner = inner;  // its last reader is done
   backend_.product_backward_input(d_inner, d_out, pair.b, false);
   if (factor != 1) backend_.scale(d_inner, factor);
   backend_.product_backward_weight(gradient.a, d_inner, input);
-  return d_inner;
+  return inner;
 }
 
 void Lora::add_input_gradient(const Tensor& d_x, const Tensor& d_inner, size_t layer,

@@ -11,7 +11,6 @@
 
 namespace ropesweep::llama {
 
-using backend::Dtype;
 using backend::Tensor;
 
 namespace {
