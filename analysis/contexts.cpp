@@ -14,9 +14,7 @@
 namespace ropesweep {
 namespace {
 
-constexpr ColumnType text = ColumnType::text;
-constexpr ColumnType integer = ColumnType::integer;
-constexpr ColumnType real = ColumnType::real;
+using enum ColumnType;
 
 const std::vector<ColumnSpec>& columns() {
   static const std::vector<ColumnSpec> specs = {{"model", text},

@@ -1,10 +1,7 @@
 // JSON of cells and fine-tunes, for tasks, messages and the journal; and the hash behind their ids.
-#include <openssl/evp.h>
-
-#include <array>
-
 #include "experiments/grid.h"
 #include "experiments/json_fields.h"
+#include "experiments/sha256.h"
 
 namespace ropesweep {
 namespace {
@@ -51,14 +48,9 @@ void to_json(nlohmann::json& json, const Cell& cell) { cell_fields(cell, JsonWri
 void from_json(const nlohmann::json& json, Cell& cell) { cell_fields(cell, JsonReader(json)); }
 
 std::string sha256_hex(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    throw_transient_error("OpenSSL refused to compute a SHA-256 digest");
-  }
-  std::string hex;
-  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
-  return hex;
+  Sha256 sha;
+  sha.add(bytes.data(), bytes.size());
+  return sha.hex();
 }
 
 }  // namespace ropesweep

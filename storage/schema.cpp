@@ -9,9 +9,7 @@
 namespace ropesweep {
 namespace {
 
-constexpr ColumnType text = ColumnType::text;
-constexpr ColumnType integer = ColumnType::integer;
-constexpr ColumnType real = ColumnType::real;
+using enum ColumnType;
 
 using Columns = std::vector<ColumnSpec>;
 

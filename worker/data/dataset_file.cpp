@@ -1,24 +1,10 @@
 // The part file of a data set.
 #include "worker/data/dataset_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "experiments/error.h"
+#include "worker/llama/durable_file.h"
 
 namespace ropesweep::data {
-namespace {
-
-/// Makes what was written last, so that the name never stands for a part.
-void sync(const std::filesystem::path& file) {
-  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
-  if (descriptor >= 0) ::close(descriptor);
-  if (!synced) throw_transient_error("{}: can't be synced", file.string());
-}
-
-}  // namespace
-
 DatasetFile::DatasetFile(std::filesystem::path file)
     : file_(std::move(file)),
       beside_(file_.string() + ".part"),
@@ -36,12 +22,8 @@ void DatasetFile::write(const nlohmann::ordered_json& record) { stream_ << recor
 void DatasetFile::commit() {
   stream_.close();
   if (!stream_) throw_transient_error("{}: can't be written (is there room?)", beside_.string());
-  sync(beside_);
-  try {
-    std::filesystem::rename(beside_, file_);
-  } catch (const std::filesystem::filesystem_error& error) {
-    throw_transient_error("{}: {}", file_.string(), error.code().message());
-  }
+  llama::sync_path(beside_);
+  llama::rename_durably(beside_, file_);
   beside_.clear();
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "experiments/error.h"
-#include "worker/llama/sha256.h"
+#include "experiments/sha256.h"
 
 namespace ropesweep::data {
 
@@ -24,7 +24,7 @@ std::string file_stamp(const std::filesystem::path& file) {
 
 std::string file_digest(const std::filesystem::path& file, const std::function<void()>& check) {
   std::ifstream stream(file, std::ios::binary);
-  llama::Sha256 sha;
+  Sha256 sha;
   std::vector<char> block(size_t{1} << 20);
   while (stream.read(block.data(), static_cast<std::streamsize>(block.size())),
          stream.gcount() > 0) {

@@ -70,7 +70,7 @@ class MappedCorpus : public TokenCorpus {
 
   bool has_its_digest() const {
     const TokenFileHeader h = header();
-    llama::Sha256 sha;
+    Sha256 sha;
     constexpr size_t block = size_t{1} << 22;
     for (size_t at = sizeof(h); at < bytes_; at += block) {
       const size_t count = std::min(block, bytes_ - at);

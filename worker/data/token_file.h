@@ -15,8 +15,8 @@
 #include <memory>
 #include <string>
 
+#include "experiments/sha256.h"
 #include "worker/data/token_corpus.h"
-#include "worker/llama/sha256.h"
 
 namespace ropesweep::data {
 
@@ -53,7 +53,7 @@ class TokenFileWriter : public TokenSink {
   std::filesystem::path file_, part_;
   std::string key_;
   Stream ids_, table_;  ///< the table waits in a file of its own, without a name
-  llama::Sha256 sha_;
+  Sha256 sha_;
   int64_t tokens_ = 0, documents_ = 0;
 };
 

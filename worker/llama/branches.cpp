@@ -16,13 +16,6 @@ namespace ropesweep::llama {
 
 using backend::Tensor;
 
-namespace {
-
-// A long prompt passes through the layers in chunks, so that its activations stay small.
-constexpr size_t chunk_rows = 2048;
-
-}  // namespace
-
 Model::Pass Model::make_branched_pass(KvCache& cache, std::span<const int32_t> prompt,
                                       std::span<const Branch> branches) {
   std::vector<int32_t> ids(prompt.begin(), prompt.end()), positions(prompt.size());
@@ -47,17 +40,7 @@ Model::Pass Model::make_branched_pass(KvCache& cache, std::span<const int32_t> p
   pass.cache = &cache;
   pass.row_each = true;
   const auto& tables = rope_cache_.tables(backend_, *positions_, cache.capacity, cache.capacity);
-  const Tensor rows = upload_ids(positions);
-  const auto at_rows = [&](const backend::RopeTensors& table) {
-    const backend::RopeTensors own = {new_f32({pass.tokens, table.cos.dim(1)}),
-                                      new_f32({pass.tokens, table.sin.dim(1)})};
-    backend_.embedding(own.cos, table.cos, rows);
-    backend_.embedding(own.sin, table.sin, rows);
-    return own;
-  };
-  pass.rope.query = at_rows(tables.query);
-  const bool same = tables.key.cos.raw() == tables.query.cos.raw();
-  pass.rope.key = same ? pass.rope.query : at_rows(tables.key);
+  pass.rope = tables_at(tables, upload_ids(positions));
   return pass;
 }
 
@@ -80,11 +63,6 @@ std::vector<std::vector<float>> Model::branch_losses(KvCache& cache,
     throw std::invalid_argument("Model::branch_losses: more than the cache has room for");
   }
   check_ids(targets, "target");
-  // What is left for the last pass is a chunk, or all there is: never too few.
-  while (prompt.size() > 2 * chunk_rows) {
-    extend(cache, prompt.first(chunk_rows));
-    prompt = prompt.subspan(chunk_rows);
-  }
   if (cache.length == 0) cache.rotated = true;
   if (!cache.rotated) {
     throw std::invalid_argument("Model::branch_losses: the cache was filled under other positions");

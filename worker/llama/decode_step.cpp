@@ -79,16 +79,7 @@ void Model::run_step(const DecodeStep& step) {
   pass.ids = step.tokens.rows(0, count);
   pass.recorded_past = step.tokens.rows(count, count);
   pass.recorded_caches = step.caches;
-  const auto rows_of = [&](const backend::RopeTensors& table) {
-    const backend::RopeTensors rows = {new_f32({count, table.cos.dim(1)}),
-                                       new_f32({count, table.sin.dim(1)})};
-    backend_.embedding(rows.cos, table.cos, pass.recorded_past);
-    backend_.embedding(rows.sin, table.sin, pass.recorded_past);
-    return rows;
-  };
-  pass.rope.query = rows_of(step.rope.query);
-  const bool same = step.rope.key.cos.raw() == step.rope.query.cos.raw();
-  pass.rope.key = same ? pass.rope.query : rows_of(step.rope.key);
+  pass.rope = tables_at(step.rope, pass.recorded_past);
   Gathering<Head> head;
   const Tensor residual = infer_layers(pass, &head);
   const Tensor logits = output_logits(head.take(), residual);

@@ -127,6 +127,22 @@ Model::Pass Model::make_scoring_pass(std::span<const int32_t> ids, int64_t batch
   return pass;
 }
 
+/// The tables' rows of some positions, i32 [R]: for a pass whose rows each have one (row_each).
+RopeCache::Tables Model::tables_at(const RopeCache::Tables& tables, const Tensor& positions) {
+  const auto gathered = [&](const backend::RopeTensors& table) {
+    const backend::RopeTensors rows = {new_f32({positions.dim(0), table.cos.dim(1)}),
+                                       new_f32({positions.dim(0), table.sin.dim(1)})};
+    backend_.embedding(rows.cos, table.cos, positions);
+    backend_.embedding(rows.sin, table.sin, positions);
+    return rows;
+  };
+  RopeCache::Tables rows;
+  rows.query = gathered(tables.query);
+  const bool same = tables.key.cos.raw() == tables.query.cos.raw();
+  rows.key = same ? rows.query : gathered(tables.key);
+  return rows;
+}
+
 /// Each row of x by its token's position. Under a rule rows are rotated where they are attended to,
 /// those of several sequences one by one.
 void Model::rotate(const Tensor& x, const backend::RopeTensors& table, const Pass& pass) {

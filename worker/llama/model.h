@@ -113,7 +113,8 @@ class Model {
 
   /// Feeds `prompt` after what the cache holds, and in the same pass each of `branches` after that:
   /// the loss of each branch's targets. The cache then holds the prompt and none of the branches.
-  /// Losses and keys have the bits of token_losses over prompt and branch. Needs static positions
+  /// Losses and keys have the bits of token_losses over prompt and branch. A long prompt's
+  /// first pieces (prefill_piece) are fed before, by extend. Needs static positions
   /// (can_branch) and a prompt of at least `least_branched` new tokens.
   std::vector<std::vector<float>> branch_losses(KvCache& cache, std::span<const int32_t> prompt,
                                                 std::span<const Branch> branches);
@@ -137,6 +138,7 @@ class Model {
   Pass make_pass(std::span<const int32_t> ids, int64_t batch, int64_t length);
   Pass make_scoring_pass(std::span<const int32_t> ids, int64_t batch);
   void rotate(const backend::Tensor& x, const backend::RopeTensors& table, const Pass& pass);
+  RopeCache::Tables tables_at(const RopeCache::Tables& tables, const backend::Tensor& positions);
   void rotate_backward(const backend::Tensor& d_x, const backend::RopeTensors& table,
                        const Pass& pass);
   backend::AttentionShape attention_shape(size_t layer, int64_t batch, int64_t queries,

@@ -3,10 +3,10 @@
 #include <vector>
 
 #include "experiments/error.h"
+#include "experiments/sha256.h"
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/lora_files.h"
 #include "worker/llama/safetensors.h"
-#include "worker/llama/sha256.h"
 
 namespace ropesweep::llama {
 namespace {

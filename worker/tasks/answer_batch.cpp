@@ -8,6 +8,7 @@
 
 #include "experiments/error.h"
 #include "worker/tasks/memory.h"
+#include "worker/tasks/token_ids.h"
 
 namespace ropesweep::tasks {
 
@@ -19,14 +20,7 @@ constexpr double kShareOfDevice = 0.5, kShareOfHost = 0.25;
 
 void check_prompt(std::span<const int32_t> prompt, int64_t vocabulary) {
   if (prompt.empty()) throw_user_error("the prompt is empty: there is nothing to continue");
-  for (const int32_t id : prompt) {
-    if (id < 0 || id >= vocabulary) {
-      throw_user_error(
-          "prompt: id {} is outside the model's vocabulary of {}; do tokenizer and "
-          "weights belong together?",
-          id, vocabulary);
-    }
-  }
+  check_ids(prompt, vocabulary, "the prompt");
 }
 
 backend::Dtype type_of(const llama::Model& model) { return model.weights().embedding.dtype(); }
@@ -41,11 +35,6 @@ int64_t caches_that_fit(llama::Model& model, int64_t tokens) {
                    : kShareOfHost * static_cast<double>(available_memory());
   return static_cast<int64_t>(
       std::clamp(room / std::max(bytes, 1.0), 1.0, static_cast<double>(backend::kFewRows)));
-}
-
-int64_t common_tokens(std::span<const int32_t> a, std::span<const int32_t> b) {
-  const auto apart = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-  return apart.first - a.begin();
 }
 
 }  // namespace

@@ -5,13 +5,12 @@
 #include <utility>
 
 #include "experiments/error.h"
+#include "worker/tasks/token_ids.h"
 
 namespace ropesweep::tasks {
 
 namespace {
 
-/// Tokens of a prompt fed at once, so that a stop is heard between them.
-constexpr size_t piece_tokens = 2048;
 /// A cache's room grows by so many tokens: prompts that follow each other differ by few.
 constexpr int64_t room_step = 256;
 
@@ -26,15 +25,14 @@ double log_likelihood(const std::vector<float>& losses) {
 OptionPasses::OptionPasses(llama::Model& model, ChoiceIds ids, int64_t context_length,
                            PromptCache& prompts)
     : model_(model), ids_(std::move(ids)), context_length_(context_length), prompts_(prompts) {
-  size_t longest = 0;
   for (const std::vector<int32_t>& option : ids_.options) {
-    longest = std::max(longest, option.size());
+    longest_ = std::max(longest_, option.size());
     if (static_cast<int64_t>(option.size()) > context_length) {
       throw_user_error("an option of {} tokens is longer than the context length {}", option.size(),
                        context_length);
     }
   }
-  cut_ = static_cast<int64_t>(ids_.prompt.size() + longest) > context_length + 1;
+  cut_ = static_cast<int64_t>(ids_.prompt.size() + longest_) > context_length + 1;
   // All but the prompt's last token are fed before the options.
   branched_ = model.can_branch() && !cut_ &&
               static_cast<int64_t>(ids_.prompt.size()) > llama::Model::least_branched;
@@ -49,10 +47,11 @@ int64_t OptionPasses::tokens() const {
 void OptionPasses::advance() {
   if (!branched_) return score_whole();
   if (!begun_) begin_prompt();
-  const size_t fed = ids_.prompt.size() - 1;
-  const auto held = static_cast<size_t>(prompts_.cache->length);
-  if (fed - held <= 2 * piece_tokens) return score_branches();
-  const auto piece = std::span(ids_.prompt).subspan(held, piece_tokens);
+  const int64_t held = prompts_.cache->length, fed = std::ssize(ids_.prompt) - 1;
+  const int64_t tokens = model_.prefill_piece(held, fed);
+  if (held + tokens == fed) return score_branches();
+  const auto piece =
+      std::span(ids_.prompt).subspan(static_cast<size_t>(held), static_cast<size_t>(tokens));
   prompts_.ids.insert(prompts_.ids.end(), piece.begin(), piece.end());
   model_.extend(*prompts_.cache, piece);
 }
@@ -61,24 +60,17 @@ void OptionPasses::advance() {
 /// feed that sums are formed as in a whole pass.
 void OptionPasses::begin_prompt() {
   begun_ = true;
-  size_t longest = 0;
-  for (const auto& option : ids_.options) longest = std::max(longest, option.size());
-  const auto needed = static_cast<int64_t>(ids_.prompt.size() + longest);
+  const auto needed = static_cast<int64_t>(ids_.prompt.size() + longest_);
   if (prompts_.cache == nullptr || prompts_.cache->capacity < needed) {
     const int64_t room = (needed + room_step - 1) / room_step * room_step;
     prompts_.cache = std::make_unique<llama::KvCache>(model_.backend(), model_.config(),
                                                       model_.weights().embedding.dtype(), room);
     prompts_.ids.clear();
   }
-  const size_t fed = ids_.prompt.size() - 1;
-  const size_t most = fed - static_cast<size_t>(llama::Model::least_branched);
-  const size_t common = std::min({most, prompts_.ids.size(), fed});
-  const auto differs = std::mismatch(prompts_.ids.begin(),
-                                     prompts_.ids.begin() + static_cast<std::ptrdiff_t>(common),
-                                     ids_.prompt.begin());
-  const auto kept = static_cast<size_t>(differs.first - prompts_.ids.begin());
-  prompts_.ids.resize(kept);
-  prompts_.cache->truncate(static_cast<int64_t>(kept));
+  const int64_t kept = std::min(common_tokens(prompts_.ids, ids_.prompt),
+                                std::ssize(ids_.prompt) - 1 - llama::Model::least_branched);
+  prompts_.ids.resize(static_cast<size_t>(kept));
+  prompts_.cache->truncate(kept);
 }
 
 /// The prompt's last token stands before each option and is fed with it.

@@ -45,6 +45,7 @@ class OptionPasses {
   ChoiceIds ids_;
   int64_t context_length_;
   PromptCache& prompts_;
+  size_t longest_ = 0;  ///< tokens of an option
   bool cut_ = false, branched_ = false, begun_ = false;
   std::vector<double> log_likelihoods_;
 };

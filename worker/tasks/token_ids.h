@@ -1,7 +1,8 @@
-// Ids that a tokenizer gives and a model's embedding lacks are a mismatched checkpoint: said before
-// the model reads past its table.
+// Ids that a tokenizer gives: whether the model's embedding has them (else the checkpoint is
+// mismatched, which is said before the model reads past its table), and what two texts share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -19,6 +20,11 @@ inline void check_ids(std::span<const int32_t> ids, int64_t vocabulary, std::str
         "don't belong together",
         what, id, vocabulary);
   }
+}
+
+/// With how many tokens both begin.
+inline int64_t common_tokens(std::span<const int32_t> a, std::span<const int32_t> b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
 }
 
 }  // namespace ropesweep::tasks

@@ -8,7 +8,7 @@
 
 #include "experiments/error.h"
 
-namespace ropesweep::llama {
+namespace ropesweep {
 
 class Sha256 {
  public:
@@ -34,4 +34,4 @@ class Sha256 {
   EVP_MD_CTX* context_;
 };
 
-}  // namespace ropesweep::llama
+}  // namespace ropesweep
