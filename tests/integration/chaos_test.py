@@ -33,7 +33,6 @@ from sweep_runs import LIMIT, Sweep, check, nothing_left, wait_for
 VICTIMS = {"runner": 35, "shepherd": 25, "coordinator": 15, "mpirun": 10, "launcher": 10, "all": 5}
 SIGNALS = {signal.SIGKILL: 70, signal.SIGSEGV: 8, signal.SIGABRT: 4, signal.SIGTERM: 6, signal.SIGSTOP: 12}
 SUSPICION = 4  # seconds of silence: stops of up to twice as long make late answers and lost workers
-KILLS_A_SWEEP = 40  # then it is left in peace to its end
 DONE = (0, 3)  # 3: some recipes diverge as they should, what needs them is skipped
 
 
@@ -73,7 +72,7 @@ class Chaos:
         code, expected = self.undisturbed(kind)
         sweep = self.sweep(kind, f"sweep-{number}")
         journal = JournalReader(sweep.directory / "tiny.d" / "journal")
-        until = min(self.total() + KILLS_A_SWEEP, self.options.kills)
+        until = min(self.total() + self.options.kills_a_sweep, self.options.kills)
         done, quiet_runs = None, 0
         while done not in DONE:
             quiet = self.total() >= until
@@ -164,8 +163,20 @@ class Chaos:
         check(max(tasks.values()) == 1, f"computed again though its result was durable: {tasks}", sweep)
         code, said = sweep.say("check", "tiny.h5")
         check(code == 0, f"check: {said}", sweep)
+        self.would_notice(sweep)
         left = list((sweep.directory / "tiny.d" / "evaluations").glob("*"))
         check(not left, f"unfinished evaluations: {left}", sweep)
+
+    def would_notice(self, sweep):
+        """The reader does see a lost record: the last one of a copy is cut off, and then a byte changed."""
+        copy = sweep.directory / "journal-copy"
+        whole = (sweep.directory / "tiny.d" / "journal").read_bytes()
+        for damaged in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
+            copy.write_bytes(whole)
+            reader = JournalReader(copy)
+            check(not reader.look() and reader.results, "the journal's copy", sweep)
+            copy.write_bytes(damaged)
+            check(reader.look(), "a damaged journal goes unnoticed", sweep)
 
     def summary(self):
         by_kind, by_signal = collections.Counter(), collections.Counter()
@@ -191,6 +202,7 @@ def main():
     parser.add_argument("--long", action="store_true", help="all kinds of sweeps in turns")
     parser.add_argument("--only", help="with --long: kinds of sweeps, e.g. all-kinds,groups")
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills-a-sweep", type=int, default=40, help="then it is left in peace to its end")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.8, help="seconds between kills, at most")
     parser.add_argument("--record", help="a file that gets the summary, one JSON object, after each sweep")
