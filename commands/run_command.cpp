@@ -10,8 +10,7 @@
 #include "analysis/summary.h"
 #include "commands/duration.h"
 #include "commands/options.h"
-#include "commands/slurm_end.h"
-#include "commands/slurm_job.h"
+#include "commands/slurm_run.h"
 #include "commands/sweep_inputs.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/launcher.h"
@@ -284,6 +283,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run,
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
   options.hosts = std::move(hosts);
+  options.slurm = run.slurm;
   options.workers = !options.hosts.empty() ? total_workers(options.hosts)
                     : run.workers > 0      ? run.workers
                                            : default_workers(inputs.sweep.workers);
@@ -297,37 +297,6 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run,
   return code;
 }
 
-/// One start of a Slurm job's sweep.
-int run_in_slurm(const Arguments& arguments, const RunOptions& run) {
-  const SlurmJob job = current_slurm_job();
-  if (job.end_time) {  // Slurm sets it from 23.02 on.
-    ::setenv("SLURM_JOB_END_TIME", fmt::format("{:.0f}", *job.end_time).c_str(), 0);
-  }
-  int code = 1;
-  fs::path store;
-  SweepProgress before;
-  try {
-    const Sweep sweep = read_sweep(run.sweep);
-    store = run.store.empty() ? default_store(sweep) : fs::absolute(run.store);
-    const std::string device = run.device.empty() ? sweep.workers.device : run.device;
-    const auto hosts = workers_of(job, device, run.workers);
-    std::string shares;
-    for (const HostWorkers& host : hosts) {
-      shares += fmt::format(" {} ({})", host.name, host.workers);
-    }
-    spdlog::info("job {}, start {}, workers on{}", job.id, job.restarts + 1, shares);
-    before = sweep_progress(store);
-    code = launch_or_finish(arguments, run, hosts);
-  } catch (const Error& error) {
-    spdlog::error("{}", error.what());
-    code = error.kind() == FailureKind::user ? 2 : error.kind() == FailureKind::time ? 75 : 1;
-    if (store.empty()) {
-      return code;
-    }
-  }
-  return end_slurm_run(job, store, code, before);
-}
-
 }  // namespace
 
 int run_command(const Arguments& arguments) {
@@ -338,7 +307,9 @@ int run_command(const Arguments& arguments) {
   const MpiEnvironment environment = mpi_environment();
   if (environment.size == 0) {
     if (run.slurm) {
-      return run_in_slurm(arguments, run);
+      return run_in_slurm({run.sweep, run.store, run.device, run.workers}, [&](const auto& hosts) {
+        return launch_or_finish(arguments, run, hosts);
+      });
     }
     return launch_or_finish(
         arguments, run,
