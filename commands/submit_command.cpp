@@ -58,14 +58,14 @@ int submit_command(const Arguments& arguments) {
   BatchJob job;
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), "the sweep file");
+  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), sweep_help().c_str());
   add("nodes", po::value(&job.nodes)->required()->value_name("N"), "nodes");
   add("gpus-per-node", po::value(&job.gpus_per_node)->required()->value_name("G"),
       "GPUs of each node, a worker each; 0: one CPU worker a node");
   add("time", po::value(&time)->required()->value_name("T"),
       "of the allocation: 30m, 8h, 2d, D-HH:MM:SS");
   add("partition", po::value(&job.partition)->value_name("P"), "partition");
-  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("store", po::value(&store)->value_name("S"), kStoreHelp);
   add("device", po::value(&job.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("dry-run", po::bool_switch(), "print the script and do nothing");
   po::positional_options_description positional;
@@ -80,7 +80,7 @@ int submit_command(const Arguments& arguments) {
     throw_user_error("--nodes {} --gpus-per-node {}: at least one node, and no fewer than no GPUs",
                      job.nodes, job.gpus_per_node);
   }
-  const Sweep sweep = read_sweep(sweep_file);
+  const Sweep sweep = find_sweep(sweep_file);
   job.name = sweep.name;
   job.program = fs::read_symlink("/proc/self/exe");
   job.sweep = sweep.file;
