@@ -47,8 +47,8 @@ struct RunOptions {
 bool parse(const Arguments& arguments, RunOptions& run) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), "the sweep file");
-  add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), sweep_help().c_str());
+  add("store", po::value(&run.store)->value_name("S"), kStoreHelp);
   add("workers", po::value(&run.workers)->value_name("N"),
       "workers to start on this host (without mpirun; as many as GPUs, or 2)");
   add("hostfile", po::value(&run.hostfile)->value_name("F"),
@@ -236,7 +236,7 @@ int coordinator_rank(const RunOptions& run) {
 
 int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
   const auto channel = MpiChannel::start();
-  const Sweep sweep = read_sweep(run.sweep);
+  const Sweep sweep = find_sweep(run.sweep);
   ShepherdOptions options;
   options.device = run.device.empty() ? sweep.workers.device : run.device;
   options.local_rank = environment.local_rank;

@@ -59,7 +59,7 @@ int submit_command(const Arguments& arguments) {
   BatchJob job;
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), "the sweep file");
+  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), sweep_help().c_str());
   add("nodes", po::value(&job.nodes)->required()->value_name("N"), "nodes");
   add("gpus-per-node", po::value(&job.gpus_per_node)->value_name("G"),
       "GPUs of each node, a worker each; 0: CPU workers");
@@ -75,7 +75,7 @@ int submit_command(const Arguments& arguments) {
   add("constraint", po::value(&constraint)->value_name("C"), "features of the nodes, e.g. a100");
   add("sbatch", po::value(&more)->value_name("OPTION"),
       "another option of sbatch's, e.g. --sbatch=--mem=200G; may be given again");
-  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("store", po::value(&store)->value_name("S"), kStoreHelp);
   add("device", po::value(&job.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("dry-run", po::bool_switch(), "print the script and do nothing");
   po::positional_options_description positional;
@@ -103,7 +103,7 @@ int submit_command(const Arguments& arguments) {
     }
   }
   job.options.insert(job.options.end(), more.begin(), more.end());
-  const Sweep sweep = read_sweep(sweep_file);
+  const Sweep sweep = find_sweep(sweep_file);
   job.name = sweep.name;
   job.program = fs::read_symlink("/proc/self/exe");
   job.sweep = sweep.file;
