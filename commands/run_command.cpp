@@ -177,15 +177,16 @@ CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
   // What workers leave that are killed while they meet.
   const fs::path groups = store->directory() / "groups";
-  fs::remove_all(groups);
+  std::error_code ignored;
+  fs::remove_all(groups, ignored);
   store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
   record_provenance(*store, inputs);
   store->sync();
-  store->publish();
+  store->publish_if_due();
   const CoordinatorResult result = coordinate(
       channel, *store, remaining_tasks(inputs, store->contents()), cell_ids(inputs.grid.cells),
       coordinator_options(run, inputs.sweep, store->directory()));
-  fs::remove_all(groups);
+  fs::remove_all(groups, ignored);
   return result;
 }
 

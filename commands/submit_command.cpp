@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 
 #include "commands/duration.h"
@@ -13,6 +12,7 @@
 #include "commands/sbatch_script.h"
 #include "commands/sweep_inputs.h"
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 
 extern char** environ;
 
@@ -21,20 +21,6 @@ namespace {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
-
-void write_script(const fs::path& path, const std::string& script) {
-  const fs::path beside = path.string() + ".new";
-  std::ofstream file(beside);
-  file << script;
-  file.close();
-  std::error_code error;
-  if (file) {
-    fs::rename(beside, path, error);
-  }
-  if (!file || error) {
-    throw_transient_error("{}: can't be written: is the disk full?", path.string());
-  }
-}
 
 /// Runs sbatch with the script; no shell is in between. Returns its exit code.
 int run_sbatch(const fs::path& script) {
@@ -118,7 +104,7 @@ int submit_command(const Arguments& arguments) {
     return 0;
   }
   const fs::path path = fs::path(job.store).replace_extension(".sbatch");
-  write_script(path, script);
+  write_whole(path, script, false);
   return run_sbatch(path) == 0 ? 0 : 1;
 }
 
