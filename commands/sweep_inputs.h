@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/task.h"
+#include "experiments/task_pool.h"
 #include "storage/results.h"
 
 namespace ropesweep::commands {
@@ -31,6 +31,6 @@ SweepInputs read_sweep_inputs(const std::filesystem::path& sweep_file,
 std::filesystem::path default_store(const Sweep& sweep);
 
 /// The tasks that remain: cells without a settled result and the fine-tunes that they need.
-std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
+TaskPool remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
 
 }  // namespace ropesweep::commands

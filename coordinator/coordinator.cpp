@@ -22,6 +22,8 @@ namespace {
 
 constexpr double kShortestSleep = 0.001, kLongestSleep = 0.010;
 constexpr double kLiveSeconds = 1;
+/// What is told to people may take so much of the time: with a million cells counting them is work.
+constexpr double kTellingShare = 0.02;
 constexpr double kProcessLookSeconds = 0.1;
 
 std::atomic<int> stop_signal{0};
@@ -96,11 +98,13 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
     reactor.on_turn(now);
     reactor.commit(now);
     if (now >= next_live) {
-      next_live = now + kLiveSeconds;
       write_live_file(store.directory(), reactor, now);
+      next_live = now + std::max(kLiveSeconds, (monotonic_seconds() - now) / kTellingShare);
     }
     if (printer.due(now)) {
+      const double begun = monotonic_seconds();
       printer.print(count_progress(reactor, store.contents(), cells), now);
+      printer.not_before(now + (monotonic_seconds() - begun) / kTellingShare);
     }
     if (reactor.over(now)) {
       return;
@@ -113,7 +117,7 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
 
 }  // namespace
 
-CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> tasks,
+CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
                              const std::vector<std::string>& cells, CoordinatorOptions options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int number) { stop_signal = number; });
