@@ -170,8 +170,7 @@ void check_workers(int64_t workers, const Sweep& sweep) {
 }
 
 /// Rank 0's work with the store open.
-CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
-                                   const SweepInputs& inputs) {
+CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run, SweepInputs inputs) {
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
@@ -183,9 +182,12 @@ CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
   record_provenance(*store, inputs);
   store->sync();
   store->publish_if_due();
-  const CoordinatorResult result = coordinate(
-      channel, *store, remaining_tasks(inputs, store->contents()), cell_ids(inputs.grid.cells),
-      coordinator_options(run, inputs.sweep, store->directory()));
+  TaskPool tasks = remaining_tasks(inputs, store->contents());
+  const std::vector<std::string> cells = cell_ids(inputs.grid.cells);
+  inputs.grid = {};  // The store and the tasks have its cells, which may be a million.
+  const CoordinatorResult result =
+      coordinate(channel, *store, std::move(tasks), cells,
+                 coordinator_options(run, inputs.sweep, store->directory()));
   fs::remove_all(groups, ignored);
   return result;
 }
@@ -213,10 +215,10 @@ int coordinator_rank(const RunOptions& run) {
       throw_user_error(
           "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
     }
-    const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+    SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
     check_workers(channel->size() - 1, inputs.sweep);
     store = inputs.store;
-    result = coordinate_store(*channel, run, inputs);
+    result = coordinate_store(*channel, run, std::move(inputs));
   } catch (...) {
     dismiss_workers(*channel);
     throw;
@@ -243,7 +245,9 @@ int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
   options.local_rank = environment.local_rank;
   options.coordinator_silence_seconds = run.suspicion * kSelfStopShare;
   options.runner_silence_seconds = run.suspicion * kHangFactor;
-  options.runner_command = {fs::read_symlink("/proc/self/exe").string(),
+  // Tests put another program in its place (tests/integration/empty_runner.cpp).
+  const std::string runner = text_of_environment("ROPESWEEP_RUNNER");
+  options.runner_command = {runner.empty() ? fs::read_symlink("/proc/self/exe").string() : runner,
                             "runner",
                             "--device",
                             options.device,

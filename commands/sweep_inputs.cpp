@@ -51,7 +51,7 @@ SweepInputs read_sweep_inputs(const std::string& sweep_file, const fs::path& sto
   return inputs;
 }
 
-std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {
+TaskPool remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {
   std::vector<std::string> settled;
   for (const CellRecord& record : contents.cells) {
     if (is_settled(record.status)) {
@@ -64,8 +64,11 @@ std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents
       settled.push_back(record.fine_tune.id);
     }
   }
-  return make_tasks(inputs.sweep, inputs.grid, inputs.digests, inputs.geometries, settled,
-                    store_directory(inputs.store).string());
+  TaskPool tasks;
+  make_tasks(inputs.sweep, inputs.grid, inputs.digests, inputs.geometries, settled,
+             store_directory(inputs.store).string(),
+             [&tasks](const Task& task) { tasks.add(task); });
+  return tasks;
 }
 
 }  // namespace ropesweep::commands

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "experiments/shipped_sweeps.h"
-#include "experiments/task.h"
+#include "experiments/task_pool.h"
 #include "storage/results.h"
 
 namespace ropesweep::commands {
@@ -40,6 +40,6 @@ SweepInputs read_sweep_inputs(const std::string& sweep_file, const std::filesyst
 std::filesystem::path default_store(const Sweep& sweep);
 
 /// The tasks that remain: cells without a settled result and the fine-tunes that they need.
-std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
+TaskPool remaining_tasks(const SweepInputs& inputs, const StoreContents& contents);
 
 }  // namespace ropesweep::commands
