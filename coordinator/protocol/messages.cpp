@@ -7,6 +7,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "experiments/cbor_check.h"
+
 namespace ropesweep {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttemptId, task, number)
@@ -35,29 +37,6 @@ constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
 /// Deeper than any message (an outcome's measures lie six deep); the parser recurses.
 constexpr int kMaximumDepth = 32;
 
-/// Walks the bytes without keeping anything: refuses what nests too deep before a tree is built.
-class DepthCheck : public nlohmann::json_sax<json> {
- public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool key(string_t&) override { return true; }
-  bool start_object(std::size_t) override { return ++depth_ <= kMaximumDepth; }
-  bool end_object() override { return --depth_ >= 0; }
-  bool start_array(std::size_t) override { return ++depth_ <= kMaximumDepth; }
-  bool end_array() override { return --depth_ >= 0; }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
-    return false;
-  }
-
- private:
-  int depth_ = 0;
-};
-
 [[noreturn]] void throw_malformed(std::string_view what) {
   throw_transient_error("malformed message: {}", what);
 }
@@ -83,8 +62,7 @@ std::vector<uint8_t> encode(const Message& message) {
 }
 
 Message decode(std::span<const uint8_t> bytes) {
-  DepthCheck depth;
-  if (!json::sax_parse(bytes.begin(), bytes.end(), &depth, json::input_format_t::cbor)) {
+  if (!is_plain_cbor(bytes, kMaximumDepth)) {
     throw_malformed(fmt::format("{} bytes that are no CBOR of ours", bytes.size()));
   }
   try {
