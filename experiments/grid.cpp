@@ -43,8 +43,21 @@ bool matches(const Exclusion& exclusion, const Point& point) {
          admits(exclusion.seed, point.seed);
 }
 
+/// A million cells are planned for; far more would fill the memory before anything is said.
+constexpr double most_points = 2e7;
+
 /// All combinations, last axis fastest.
 std::vector<Point> points_of(const Axes& axes) {
+  double count = 1;
+  for (const size_t values :
+       {axes.model.size(), axes.scheme.size(), axes.train_scale.size(), axes.eval_scale.size(),
+        axes.context_length.size(), axes.dataset.size(), axes.recipe.size(), axes.seed.size()}) {
+    count *= static_cast<double>(values);
+  }
+  if (count > most_points) {
+    throw_user_error("the axes span {} points; a sweep has at most {}: split it", count,
+                     most_points);
+  }
   std::vector<Point> points = {Point{}};
   const auto cross = [&points](const auto& values, auto member) {
     std::vector<Point> product;

@@ -1,4 +1,5 @@
 // Events to bytes and back, and the seam where records of older versions are upgraded.
+#include "experiments/cbor_depth.h"
 #include "experiments/error.h"
 #include "storage/state.h"
 
@@ -22,6 +23,11 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
 
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
                             std::span<const EventUpgrade> upgrades) {
+  // What is as short as this can't nest deep enough to matter.
+  constexpr size_t kShort = 1024;
+  if (record.size() > kShort && !is_shallow_cbor(record)) {
+    throw_transient_error("{}: a record is not CBOR, or nested too deeply", source);
+  }
   const int newest = static_cast<int>(upgrades.size()) + 1;
   nlohmann::json versioned;
   try {
@@ -32,7 +38,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
   if (!versioned.is_array() || versioned.size() != 2 || !versioned[0].is_number_integer()) {
     throw_transient_error("{}: a record is not [version, event]", source);
   }
-  const int version = versioned[0].get<int>();
+  const auto version = versioned[0].get<int64_t>();
   if (version < 1 || version > newest) {
     throw_user_error(
         "{}: holds records of version {}, this ropesweep reads up to {}; use the version that "
@@ -41,7 +47,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
         source, version, newest);
   }
   nlohmann::json event = std::move(versioned[1]);
-  for (int v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
+  for (int64_t v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
   return event;
 }
 
