@@ -10,6 +10,8 @@
 #include "analysis/summary.h"
 #include "commands/duration.h"
 #include "commands/options.h"
+#include "commands/slurm_end.h"
+#include "commands/slurm_job.h"
 #include "commands/sweep_inputs.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/launcher.h"
@@ -35,12 +37,12 @@ constexpr int kDefaultWorkers = 2;  // where there is no GPU
 constexpr int kDefaultColumns = 80;
 
 struct RunOptions {
-  std::string sweep, store, device, time;
+  std::string sweep, store, device, time, hostfile;
   int workers = 0;  ///< 0: one a GPU, or two on the CPU
   int64_t threads = 0;
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
-  bool quiet = false;
+  bool quiet = false, slurm = false;
 };
 
 bool parse(const Arguments& arguments, RunOptions& run) {
@@ -50,6 +52,11 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
   add("workers", po::value(&run.workers)->value_name("N"),
       "workers to start on this host (without mpirun; as many as GPUs, or 2)");
+  add("hostfile", po::value(&run.hostfile)->value_name("F"),
+      "start workers on the hosts of this file: lines 'NAME slots=N'");
+  add("slurm", po::bool_switch(&run.slurm),
+      "in a job of Slurm's: a worker for each of its GPUs on all its nodes (--workers: so many a "
+      "node), requeued while work remains");
   add("device", po::value(&run.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("threads", po::value(&run.threads)->default_value(0)->value_name("N"),
       "threads a worker (0: the sweep's, or the host's cores shared out)");
@@ -69,6 +76,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   run.quiet = values["quiet"].as<bool>();
   if (run.workers < 1 && values.count("workers") > 0) {
     throw_user_error("--workers {}: at least one is needed", run.workers);
+  }
+  if (run.slurm && !run.hostfile.empty()) {
+    throw_user_error("--slurm takes the job's nodes, --hostfile a file's: give one of them");
   }
   if (run.suspicion < 3) {
     throw_user_error("--suspicion {}: at least 3 seconds, since signs of life come once a second",
@@ -119,6 +129,14 @@ void record_provenance(Store& store, const SweepInputs& inputs) {
   }
 }
 
+/// Seconds to the end of Slurm's allocation, less what ends in it; none outside or without a limit.
+std::optional<double> seconds_of_allocation() {
+  constexpr double kSpare = 60;
+  const std::string text = text_of_environment("SLURM_JOB_END_TIME");
+  const double left = std::atof(text.c_str()) - wall_seconds();
+  return text.empty() ? std::nullopt : std::optional(std::max({1.0, left / 2, left - kSpare}));
+}
+
 CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep,
                                        const fs::path& directory) {
   CoordinatorOptions options;
@@ -127,8 +145,10 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;
   options.reactor.grace_seconds = run.grace;
-  const double limit =
-      run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
+  double limit = run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
+  if (const auto left = seconds_of_allocation()) {
+    limit = limit > 0 ? std::min(limit, *left) : *left;
+  }
   if (limit > 0) {
     options.reactor.time_limit_seconds = limit;
     options.reactor.save_margin_seconds = std::min(options.reactor.save_margin_seconds, limit / 10);
@@ -245,8 +265,9 @@ int default_workers(const WorkerSettings& settings) {
   return gpus > 0 ? gpus : std::max(kDefaultWorkers, team);
 }
 
-/// Without mpirun: what the store has already needs no processes.
-int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
+/// Without mpirun: what the store has already needs no processes. `hosts`: empty: this one.
+int launch_or_finish(const Arguments& arguments, const RunOptions& run,
+                     std::vector<HostWorkers> hosts) {
   const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
   {
     const auto store = Store::open(inputs.store);
@@ -262,7 +283,10 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
-  options.workers = run.workers > 0 ? run.workers : default_workers(inputs.sweep.workers);
+  options.hosts = std::move(hosts);
+  options.workers = !options.hosts.empty() ? total_workers(options.hosts)
+                    : run.workers > 0      ? run.workers
+                                           : default_workers(inputs.sweep.workers);
   check_workers(options.workers, inputs.sweep);
   options.directory = store_directory(inputs.store);
   options.terminal_width = terminal_width();
@@ -271,6 +295,37 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
     print_tables(inputs.store);
   }
   return code;
+}
+
+/// One start of a Slurm job's sweep.
+int run_in_slurm(const Arguments& arguments, const RunOptions& run) {
+  const SlurmJob job = current_slurm_job();
+  if (job.end_time) {  // Slurm sets it from 23.02 on.
+    ::setenv("SLURM_JOB_END_TIME", fmt::format("{:.0f}", *job.end_time).c_str(), 0);
+  }
+  int code = 1;
+  fs::path store;
+  SweepProgress before;
+  try {
+    const Sweep sweep = read_sweep(run.sweep);
+    store = run.store.empty() ? default_store(sweep) : fs::absolute(run.store);
+    const std::string device = run.device.empty() ? sweep.workers.device : run.device;
+    const auto hosts = workers_of(job, device, run.workers);
+    std::string shares;
+    for (const HostWorkers& host : hosts) {
+      shares += fmt::format(" {} ({})", host.name, host.workers);
+    }
+    spdlog::info("job {}, start {}, workers on{}", job.id, job.restarts + 1, shares);
+    before = sweep_progress(store);
+    code = launch_or_finish(arguments, run, hosts);
+  } catch (const Error& error) {
+    spdlog::error("{}", error.what());
+    code = error.kind() == FailureKind::user ? 2 : error.kind() == FailureKind::time ? 75 : 1;
+    if (store.empty()) {
+      return code;
+    }
+  }
+  return end_slurm_run(job, store, code, before);
 }
 
 }  // namespace
@@ -282,7 +337,12 @@ int run_command(const Arguments& arguments) {
   }
   const MpiEnvironment environment = mpi_environment();
   if (environment.size == 0) {
-    return launch_or_finish(arguments, run);
+    if (run.slurm) {
+      return run_in_slurm(arguments, run);
+    }
+    return launch_or_finish(
+        arguments, run,
+        run.hostfile.empty() ? std::vector<HostWorkers>{} : read_hostfile(run.hostfile));
   }
   exit_when_gone(::getppid(), 1);
   return environment.rank == 0 ? coordinator_rank(run) : worker_rank(run, environment);
