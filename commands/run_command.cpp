@@ -47,8 +47,8 @@ struct RunOptions {
 bool parse(const Arguments& arguments, RunOptions& run) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), "the sweep file");
-  add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), sweep_help().c_str());
+  add("store", po::value(&run.store)->value_name("S"), kStoreHelp);
   add("workers", po::value(&run.workers)->value_name("N"),
       "workers to start on this host (without mpirun; as many as GPUs, or 2)");
   add("hostfile", po::value(&run.hostfile)->value_name("F"),
@@ -170,22 +170,25 @@ void check_workers(int64_t workers, const Sweep& sweep) {
 }
 
 /// Rank 0's work with the store open.
-CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
-                                   const SweepInputs& inputs) {
+CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run, SweepInputs inputs) {
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
   // What workers leave that are killed while they meet.
   const fs::path groups = store->directory() / "groups";
-  fs::remove_all(groups);
+  std::error_code ignored;
+  fs::remove_all(groups, ignored);
   store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
   record_provenance(*store, inputs);
   store->sync();
-  store->publish();
-  const CoordinatorResult result = coordinate(
-      channel, *store, remaining_tasks(inputs, store->contents()), cell_ids(inputs.grid.cells),
-      coordinator_options(run, inputs.sweep, store->directory()));
-  fs::remove_all(groups);
+  store->publish_if_due();
+  TaskPool tasks = remaining_tasks(inputs, store->contents());
+  const std::vector<std::string> cells = cell_ids(inputs.grid.cells);
+  inputs.grid = {};  // The store and the tasks have its cells, which may be a million.
+  const CoordinatorResult result =
+      coordinate(channel, *store, std::move(tasks), cells,
+                 coordinator_options(run, inputs.sweep, store->directory()));
+  fs::remove_all(groups, ignored);
   return result;
 }
 
@@ -212,10 +215,10 @@ int coordinator_rank(const RunOptions& run) {
       throw_user_error(
           "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
     }
-    const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+    SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
     check_workers(channel->size() - 1, inputs.sweep);
     store = inputs.store;
-    result = coordinate_store(*channel, run, inputs);
+    result = coordinate_store(*channel, run, std::move(inputs));
   } catch (...) {
     dismiss_workers(*channel);
     throw;
@@ -236,13 +239,15 @@ int coordinator_rank(const RunOptions& run) {
 
 int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
   const auto channel = MpiChannel::start();
-  const Sweep sweep = read_sweep(run.sweep);
+  const Sweep sweep = find_sweep(run.sweep);
   ShepherdOptions options;
   options.device = run.device.empty() ? sweep.workers.device : run.device;
   options.local_rank = environment.local_rank;
   options.coordinator_silence_seconds = run.suspicion * kSelfStopShare;
   options.runner_silence_seconds = run.suspicion * kHangFactor;
-  options.runner_command = {fs::read_symlink("/proc/self/exe").string(),
+  // Tests put another program in its place (tests/integration/empty_runner.cpp).
+  const std::string runner = text_of_environment("ROPESWEEP_RUNNER");
+  options.runner_command = {runner.empty() ? fs::read_symlink("/proc/self/exe").string() : runner,
                             "runner",
                             "--device",
                             options.device,

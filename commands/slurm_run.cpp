@@ -33,7 +33,7 @@ int run_in_slurm(const SlurmRun& run,
   if (job.end_time) {  // Slurm itself sets it from 23.02 on.
     ::setenv("SLURM_JOB_END_TIME", fmt::format("{:.0f}", *job.end_time).c_str(), 0);
   }
-  const Sweep sweep = read_sweep(run.sweep);
+  const Sweep sweep = find_sweep(run.sweep);
   const auto store =
       run.store.empty() ? default_store(sweep) : std::filesystem::absolute(run.store);
   const auto hosts =
