@@ -22,6 +22,8 @@ namespace {
 
 constexpr double kShortestSleep = 0.001, kLongestSleep = 0.010;
 constexpr double kLiveSeconds = 1;
+/// What is told to people may take so much of the time: with a million cells counting them is work.
+constexpr double kTellingShare = 0.02;
 constexpr double kProcessLookSeconds = 0.1;
 /// A store that can't be written at the end is tried again so often, after so many seconds each.
 constexpr int kSealAttempts = 12;
@@ -99,11 +101,13 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
     reactor.on_turn(now);
     reactor.commit(now);
     if (now >= next_live) {
-      next_live = now + kLiveSeconds;
       store.write_help("live.json", live_text(reactor, now));
+      next_live = now + std::max(kLiveSeconds, (monotonic_seconds() - now) / kTellingShare);
     }
     if (printer.due(now)) {
+      const double begun = monotonic_seconds();
       printer.print(count_progress(reactor, store.contents(), cells), now);
+      printer.not_before(now + (monotonic_seconds() - begun) / kTellingShare);
     }
     if (reactor.over(now)) {
       return;
@@ -130,7 +134,7 @@ void seal(Store& store, int attempts) {
 
 }  // namespace
 
-CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> tasks,
+CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
                              const std::vector<std::string>& cells, CoordinatorOptions options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int number) { stop_signal = number; });

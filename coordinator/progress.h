@@ -2,6 +2,7 @@
 // live.json, from which `status` shows who does what.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -37,6 +38,8 @@ class ProgressPrinter {
   ProgressPrinter(int width, bool quiet) : width_(width), quiet_(quiet) {}
   bool due(double now) const { return !quiet_ && now >= next_; }
   void print(const ProgressCounts& counts, double now);
+  /// Says nothing until then.
+  void not_before(double time) { next_ = std::max(next_, time); }
   /// Leaves the bar's line.
   void finish(const ProgressCounts& counts);
 

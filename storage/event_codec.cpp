@@ -37,7 +37,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
   if (!versioned.is_array() || versioned.size() != 2 || !versioned[0].is_number_integer()) {
     throw_transient_error("{}: a record is not [version, event]", source);
   }
-  const int version = versioned[0].get<int>();
+  const auto version = versioned[0].get<int64_t>();
   if (version < 1 || version > newest) {
     throw_user_error(
         "{}: holds records of version {}, this ropesweep reads up to {}; use the version that "
@@ -46,7 +46,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
         source, version, newest);
   }
   nlohmann::json event = std::move(versioned[1]);
-  for (int v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
+  for (int64_t v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
   return event;
 }
 
