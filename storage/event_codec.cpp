@@ -1,5 +1,5 @@
 // Events to bytes and back, and the seam where records of older versions are upgraded.
-#include "experiments/cbor_depth.h"
+#include "experiments/cbor_check.h"
 #include "experiments/error.h"
 #include "storage/state.h"
 
@@ -9,6 +9,7 @@ namespace {
 // Version 1 is the first: no upgrades yet. The first change of an event's meaning adds
 // `upgrade_1_to_2` here and raises kEventVersion.
 constexpr std::span<const EventUpgrade> kUpgrades;
+constexpr int kDeepestEvent = 64;
 static_assert(kUpgrades.size() + 1 == kEventVersion);
 
 }  // namespace
@@ -23,12 +24,10 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
 
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
                             std::span<const EventUpgrade> upgrades) {
-  // What is as short as this can't nest deep enough to matter.
-  constexpr size_t kShort = 1024;
-  if (record.size() > kShort && !is_shallow_cbor(record)) {
-    throw_transient_error("{}: a record is not CBOR, or nested too deeply", source);
-  }
   const int newest = static_cast<int>(upgrades.size()) + 1;
+  if (!is_plain_cbor(record, kDeepestEvent)) {
+    throw_transient_error("{}: a record is no CBOR of ours; see 'ropesweep check'", source);
+  }
   nlohmann::json versioned;
   try {
     versioned = nlohmann::json::from_cbor(record.begin(), record.end());

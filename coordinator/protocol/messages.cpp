@@ -7,7 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "experiments/cbor_depth.h"
+#include "experiments/cbor_check.h"
 #include "experiments/json_fields.h"
 
 namespace ropesweep {
@@ -93,6 +93,9 @@ constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
     "hello", "request_work", "heartbeat",         "done",    "goodbye", "assign",
     "wait",  "acknowledge",  "coordinator_alive", "abandon", "stop",    "losses"};
 
+/// Deeper than any message (an outcome's measures lie six deep); the parser recurses.
+constexpr int kMaximumDepth = 32;
+
 [[noreturn]] void throw_malformed(std::string_view what) {
   throw_transient_error("malformed message: {}", what);
 }
@@ -121,7 +124,7 @@ std::vector<uint8_t> encode(const Message& message) {
 }
 
 Message decode(std::span<const uint8_t> bytes) {
-  if (!is_shallow_cbor(bytes)) {
+  if (!is_plain_cbor(bytes, kMaximumDepth)) {
     throw_malformed(fmt::format("{} bytes that are no CBOR of ours", bytes.size()));
   }
   try {

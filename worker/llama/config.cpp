@@ -81,7 +81,7 @@ Config read_config(const std::filesystem::path& path) {
   const ConfigKeys keys(config.source, file);
   config.family = read_family(keys);
 
-  config.layers = keys.count("num_hidden_layers");
+  config.layers = keys.layers();
   config.width = keys.count("hidden_size");
   config.hidden = keys.count("intermediate_size");
   config.heads = keys.count("num_attention_heads");

@@ -34,6 +34,17 @@ class ConfigKeys {
     return value.get<int64_t>();
   }
 
+  /// A number of layers is memory for their weights' names before any weight is seen.
+  int64_t layers() const {
+    constexpr int64_t most = 10'000;
+    const int64_t value = count("num_hidden_layers");
+    if (value > most) {
+      throw_user_error("{}: num_hidden_layers {}: more than {}, which no model has", file_, value,
+                       most);
+    }
+    return value;
+  }
+
   int64_t count(const char* key, int64_t otherwise) const {
     return has(key) ? count(key) : otherwise;
   }

@@ -193,6 +193,9 @@ RopeSettings read_rope_settings(const json& config, int64_t head_dim, const std:
   RotaryShape& rotary = settings.rotary;
   rotary.head_dim = head_dim;
   rotary.base = number_at(keys, "rope_theta", 10000, file);
+  if (!(rotary.base > 0)) {
+    throw_user_error("{}: rope_theta {}: the base of frequencies is above 0", file, rotary.base);
+  }
   rotary.rotary_fraction = rotary_fraction_of(config, keys, head_dim, type, file);
   const double max_positions = number_at(config, "max_position_embeddings", 2048, file);
   const double outer = number_at(config, "original_max_position_embeddings", max_positions, file);
