@@ -44,10 +44,14 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 }
 
 void Reactor::number_on_from_the_store() {
+  std::unordered_map<std::string_view, int64_t> last;
   for (const AttemptRecord& attempt : store_.contents().attempts) {
-    if (const auto found = index_of_.find(attempt.task); found != index_of_.end()) {
-      int64_t& last = last_attempt_[static_cast<size_t>(found->second)];
-      last = std::max(last, attempt.number);
+    int64_t& number = last[attempt.task];
+    number = std::max(number, attempt.number);
+  }
+  for (size_t i = 0; i < tasks_.size() && !last.empty(); ++i) {
+    if (const auto found = last.find(tasks_.id(i)); found != last.end()) {
+      last_attempt_[i] = found->second;
     }
   }
 }
@@ -88,6 +92,9 @@ void Reactor::fail_with_dependants(TaskIndex index, const std::string& why, bool
 std::vector<double> Reactor::medians_for(const Task& task) const {
   const std::vector<std::string>& siblings = task.fine_tune.compared_with;
   std::vector<const Curve*> curves;
+  if (siblings.empty()) {
+    return medians_of_running_means(curves);
+  }
   for (const FineTuneRecord& record : store_.contents().fine_tunes) {
     // A stage whose parent diverged was skipped, and has no curve to be compared with.
     if (std::find(siblings.begin(), siblings.end(), record.fine_tune.id) != siblings.end() &&
@@ -190,8 +197,7 @@ void Reactor::leave_team(int rank, WorkerState& worker, const std::string& reaso
 }
 
 /// Who tries what, since when.
-AttemptRecord Reactor::record_of(const Team& team) const {
-  const Task& tried = task(*team.task);
+AttemptRecord Reactor::record_of(const Team& team, const Task& tried) const {
   const WorkerState& leader = workers_.at(team.leader());
   AttemptRecord record;
   record.task = tried.id;
@@ -206,12 +212,12 @@ AttemptRecord Reactor::record_of(const Team& team) const {
 
 void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status, double now) {
   const TaskIndex index = *team.task;
-  const Task& ended = task(index);
+  const Task ended = task(index);
   int64_t& crashes = crashes_[static_cast<size_t>(index)];
   const Verdict verdict = judge(outcome.failure_kind, crashes, options_.crash_limit);
   const int64_t number = team.attempt.number;
 
-  AttemptRecord record = record_of(team);
+  AttemptRecord record = record_of(team, ended);
   if (!outcome.device.empty()) {
     record.device = outcome.device;
   }
@@ -274,13 +280,14 @@ void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {
   }
   costs_.observe(task(index), outcome.seconds);
   // New estimates after 1, 2, 4, 8, … results: the cost of all of them stays O(tasks · log² tasks).
-  if (!std::has_single_bit(static_cast<uint64_t>(costs_.observations()))) {
+  if (!std::has_single_bit(static_cast<uint64_t>(costs_.observations())) || !costs_.has_moved()) {
     return;
   }
+  costs_.settle();
   std::vector<double> seconds;
   seconds.reserve(tasks_.size());
-  for (const Task& each : tasks_) {
-    seconds.push_back(costs_.seconds(each));
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    seconds.push_back(costs_.seconds(tasks_.common(i), tasks_.flops(i)));
   }
   scheduler_.estimate(seconds);
 }
@@ -292,14 +299,15 @@ std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
     if (state == Scheduler::State::ready) {
       const bool fits =
           scheduler_.can_save(index) || scheduler_.seconds(index) <= seconds_left(now);
-      result.push_back(
-          {task(index).id, fits ? "waits for a worker"
-                                : fmt::format("needs about {:.0f} s, and {:.0f} s are left",
-                                              scheduler_.seconds(index), seconds_left(now))});
+      result.push_back({tasks_.id(static_cast<size_t>(index)),
+                        fits ? "waits for a worker"
+                             : fmt::format("needs about {:.0f} s, and {:.0f} s are left",
+                                           scheduler_.seconds(index), seconds_left(now))});
     } else if (state == Scheduler::State::blocked) {
       std::string needs;
-      std::vector<std::string> before = task(index).needs;
-      const std::vector<std::string>& siblings = task(index).fine_tune.compared_with;
+      const Task blocked = task(index);
+      std::vector<std::string> before = blocked.needs;
+      const std::vector<std::string>& siblings = blocked.fine_tune.compared_with;
       before.insert(before.end(), siblings.begin(), siblings.end());
       for (const std::string& need : before) {
         const auto found = index_of_.find(need);
@@ -309,7 +317,7 @@ std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
           needs += (needs.empty() ? "" : ", ") + need;
         }
       }
-      result.push_back({task(index).id, "waits for fine-tune " + needs});
+      result.push_back({blocked.id, "waits for fine-tune " + needs});
     }
   }
   return result;

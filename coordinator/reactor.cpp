@@ -13,14 +13,15 @@ namespace {
 
 /// A worker with nothing to do asks again after so long, should the answer to its request be lost.
 constexpr double kAskAgainSeconds = 5;
+/// The silent are looked for so often: not at every turn, workers may be many.
+constexpr double kLookSeconds = 0.25;
 /// A store that can't be written is tried again after so long, and given up after a minute.
 constexpr double kSyncRetrySeconds = 5;
 constexpr double kSyncGiveUpSeconds = 60;
 
 }  // namespace
 
-Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
-                 double now)
+Reactor::Reactor(ReactorOptions options, TaskPool tasks, Store& store, Channel& channel, double now)
     : options_(std::move(options)),
       tasks_(std::move(tasks)),
       store_(store),
@@ -32,7 +33,9 @@ Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, 
       nobody_since_(now) {
   options_.time_limit_seconds += now;
   for (size_t i = 0; i < tasks_.size(); ++i) {
-    index_of_.emplace(tasks_[i].id, static_cast<TaskIndex>(i));
+    if (tasks_.kind(i) == TaskKind::fine_tune) {
+      index_of_.emplace(tasks_.id(i), static_cast<TaskIndex>(i));
+    }
   }
   number_on_from_the_store();
   skip_what_failed_before();
@@ -154,16 +157,12 @@ void Reactor::on_process_gone(int rank, double now) {
 }
 
 void Reactor::on_turn(double now) {
-  suspect_the_silent(now);
-  end_lost_attempts(now);
-  if (now >= next_beat_) {
-    next_beat_ = now + options_.heartbeat_seconds;
-    for (const auto& [rank, worker] : workers_) {
-      if (alive(worker)) {
-        channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
-      }
-    }
+  if (now >= next_look_) {
+    next_look_ = now + kLookSeconds;
+    suspect_the_silent(now);
   }
+  end_lost_attempts(now);
+  show_life(now);
   if (!leaving_) {
     if (scheduler_.all_settled()) {
       leave(false, now, options_.farewell_seconds);
@@ -172,6 +171,18 @@ void Reactor::on_turn(double now) {
     } else {
       give_out_work(now);
       check_for_trouble(now);
+    }
+  }
+}
+
+void Reactor::show_life(double now) {
+  if (now < next_beat_) {
+    return;
+  }
+  next_beat_ = now + options_.heartbeat_seconds;
+  for (const auto& [rank, worker] : workers_) {
+    if (alive(worker)) {
+      channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
     }
   }
 }
@@ -231,7 +242,8 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     team.group.clear();
   }
   scheduler_.start(index);
-  team.begin(index, {tasks_[i].id, ++last_attempt_[i]}, now);
+  Assign assignment{{}, tasks_[i], {}};
+  team.begin(index, {assignment.task.id, ++last_attempt_[i]}, now);
   GroupPlace place;
   place.size = teams_.size();
   if (place.size > 1) {
@@ -241,13 +253,14 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     place.name = team.group;
     place.directory = fmt::format("{}/{}", options_.groups_directory, team.group);
   }
-  AttemptRecord record = record_of(team);
+  AttemptRecord record = record_of(team, assignment.task);
   record.status = "running";
-  record.cells = cell_ids(tasks_[i].cells);
+  record.cells = cell_ids(assignment.task.cells);
   store_.attempt_started(record);
   unsynced_ = true;
-  Assign assignment{team.attempt, tasks_[i], place};
-  assignment.task.sibling_medians = medians_for(tasks_[i]);
+  assignment.attempt = team.attempt;
+  assignment.place = place;
+  assignment.task.sibling_medians = medians_for(assignment.task);
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
@@ -270,10 +283,10 @@ void Reactor::hold(WorkerState& worker, WeightsIndex weights) {
 }
 
 void Reactor::check_for_trouble(double now) {
-  const int64_t alive_count = workers_alive();
-  const bool too_few = alive_count < teams_.size();
+  const bool too_few = !any_team_alive();
   nobody_since_ = !too_few ? -1 : nobody_since_ < 0 ? now : nobody_since_;
   if (too_few && now - nobody_since_ > options_.suspicion_seconds) {
+    const int64_t alive_count = workers_alive();
     const int64_t remain = scheduler_.size() - scheduler_.settled();
     trouble_ = alive_count == 0 ? fmt::format("no worker is left and {} tasks remain", remain)
                                 : fmt::format(
@@ -346,6 +359,12 @@ bool Reactor::all_left_in_order() const {
 int64_t Reactor::workers_alive() const {
   return std::count_if(workers_.begin(), workers_.end(),
                        [this](const auto& worker) { return alive(worker.second); });
+}
+
+bool Reactor::any_team_alive() const {
+  int64_t wanted = teams_.size();
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [&](const auto& worker) { return alive(worker.second) && --wanted == 0; });
 }
 
 int64_t Reactor::teams_alive() const {

@@ -21,6 +21,7 @@
 #include "coordinator/retry_policy.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/teams.h"
+#include "experiments/task_pool.h"
 #include "storage/store.h"
 
 namespace ropesweep {
@@ -67,8 +68,7 @@ class Reactor {
  public:
   /// `tasks`: what is to be done, from make_tasks. Attempts are numbered on from those in the
   /// store; tasks that need what failed or diverged earlier are skipped.
-  Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
-          double now);
+  Reactor(ReactorOptions options, TaskPool tasks, Store& store, Channel& channel, double now);
 
   // Events; `now` is in seconds and never goes back.
   void on_message(int from, const Message& message, double now);
@@ -76,6 +76,8 @@ class Reactor {
   void on_process_gone(int rank, double now);
   /// Signs of life, suspicion, the time limit; gives out work. Once a loop turn.
   void on_turn(double now);
+  /// Signs of life for the workers, when they are due; for where a turn takes long.
+  void show_life(double now);
   /// Syncs what this turn recorded and acknowledges it. Errors of the store are retried for a
   /// minute.
   void commit(double now);
@@ -95,7 +97,7 @@ class Reactor {
 
   // For progress and live.json.
   const std::map<int, WorkerState>& workers() const { return workers_; }
-  const Task& task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
+  Task task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
   const Scheduler& scheduler() const { return scheduler_; }
   std::vector<WaitingTask> waiting(double now, size_t limit) const;
   double eta_seconds() const;
@@ -120,7 +122,7 @@ class Reactor {
   void end_lost_attempts(double now);
   void lose(int rank, WorkerState& worker, const std::string& reason, double now);
   void leave_team(int rank, WorkerState& worker, const std::string& reason, double now);
-  AttemptRecord record_of(const Team& team) const;
+  AttemptRecord record_of(const Team& team, const Task& tried) const;
   void end_attempt(Team& team, Outcome outcome, const std::string& status, double now);
   void end_for_members(Team& team, Verdict verdict);
   void fail_with_dependants(TaskIndex task, const std::string& why, bool diverged = false);
@@ -134,23 +136,24 @@ class Reactor {
   WeightsIndex held_by(const Team& team) const;
   bool alive(const WorkerState& worker) const { return !worker.gone && !worker.suspect; }
   int64_t workers_alive() const;
+  bool any_team_alive() const;  ///< enough workers for one
   int64_t teams_alive() const;  ///< at most: of as many workers
   double seconds_left(double now) const;
 
   ReactorOptions options_;
-  std::vector<Task> tasks_;
+  TaskPool tasks_;
   Store& store_;
   Channel& channel_;
   CostModel costs_;
   Scheduler scheduler_;
-  std::unordered_map<std::string, TaskIndex> index_of_;
-  std::vector<int64_t> last_attempt_, crashes_;  ///< by task; crashes of this run only
+  std::unordered_map<std::string, TaskIndex> index_of_;  ///< of fine-tunes
+  std::vector<int64_t> last_attempt_, crashes_;          ///< by task; crashes of this run only
   std::map<int, WorkerState> workers_;
   Teams teams_;
   std::set<TeamNumber> idle_;
   std::vector<std::pair<int, AttemptId>> to_acknowledge_;
   bool look_for_work_ = true, unsynced_ = false;
-  double next_beat_ = 0, next_sync_ = 0, sync_failing_since_ = -1;
+  double next_beat_ = 0, next_look_ = 0, next_sync_ = 0, sync_failing_since_ = -1;
   bool leaving_ = false, broken_ = false;
   double leave_by_ = kNoLimit;
   double nobody_since_ = -1;

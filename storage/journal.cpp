@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/journal_format.h"
 
 namespace ropesweep {
@@ -68,7 +69,7 @@ std::unique_ptr<Journal> Journal::open(const std::filesystem::path& path,
 void Journal::move_to(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::rename(path_, path, error);
-  if (error) throw_transient_error("{}: cannot replace: {}", path.string(), error.message());
+  if (error) throw_file_error(path, "be replaced", error.value());
   path_ = path;
   sync_directory(path.parent_path());
 }
@@ -100,8 +101,7 @@ void Journal::sync() {
 void Journal::cut_back() {
   while (::ftruncate(file_.get(), durable_bytes_) != 0) {
     if (errno != EINTR) {
-      throw_transient_error("{}: cannot cut back to {} bytes: {}", path_.string(), durable_bytes_,
-                            std::strerror(errno));
+      throw_file_error(path_, fmt::format("be cut back to {} bytes", durable_bytes_), errno);
     }
   }
 }

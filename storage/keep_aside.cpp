@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/posix_file.h"
 
 namespace ropesweep {
@@ -24,7 +25,7 @@ void keep_file(const fs::path& file, const fs::path& name) {
   std::error_code error;
   fs::create_hard_link(file, name, error);
   if (error) fs::copy_file(file, name, error);
-  if (error) throw_transient_error("{}: cannot create: {}", name.string(), error.message());
+  if (error) throw_file_error(name, "be created", error.value());
 }
 
 void keep_tail(const fs::path& file, int64_t from, const fs::path& name) {

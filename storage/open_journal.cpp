@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/compaction.h"
 #include "storage/journal_format.h"
 #include "storage/keep_aside.h"
@@ -81,8 +82,7 @@ fs::path store_directory(const fs::path& h5_file) {
 void make_directory(const fs::path& directory) {
   std::error_code error;
   if (!fs::create_directories(directory, error) && error) {
-    throw_transient_error("{}: cannot create the directory: {}", directory.string(),
-                          error.message());
+    throw_file_error(directory, "be created", error.value());
   }
   sync_directory(directory.parent_path());
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "experiments/output_file.h"
 #include "storage/compaction.h"
 #include "storage/inspection.h"
 #include "storage/journal_format.h"
@@ -110,7 +111,7 @@ void set_aside_checkpoints(const Inspection& found, std::vector<std::string>& li
     const fs::path name = free_name(found.paths.directory, "checkpoint.damaged-" + id);
     std::error_code error;
     fs::rename(weights, name, error);
-    if (error) throw_transient_error("{}: cannot rename: {}", weights.string(), error.message());
+    if (error) throw_file_error(weights, "be renamed", error.value());
     lines.push_back(fmt::format(
         "fine-tune {} is made again when a cell needs it; its finished cells keep their results, "
         "and the damaged weights are kept as {}",

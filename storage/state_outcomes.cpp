@@ -1,6 +1,7 @@
 // Attempts' ends. What an attempt brings becomes final here, and only here.
 #include <utility>
 
+#include "storage/plain_names.h"
 #include "storage/state.h"
 
 namespace ropesweep {
@@ -70,6 +71,7 @@ void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
     record->device = outcome.device;
     record->type = outcome.type;
     record->seconds = outcome.seconds;
+    check_names(*record);
   }
 }
 
