@@ -45,6 +45,7 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 
 void Reactor::number_on_from_the_store() {
   for (const AttemptRecord& attempt : store_.contents().attempts) {
+    failures_.observe(attempt);
     if (const auto found = index_of_.find(attempt.task); found != index_of_.end()) {
       int64_t& last = last_attempt_[static_cast<size_t>(found->second)];
       last = std::max(last, attempt.number);
@@ -219,6 +220,7 @@ void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status
   record.failure_kind = outcome.failure_kind;
   record.failure = outcome.failure;
   record.seconds = now - team.started;
+  failures_.observe(record);
   store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
   unsynced_ = true;
   look_for_work_ = true;

@@ -248,6 +248,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   unsynced_ = true;
   Assign assignment{team.attempt, tasks_[i], place};
   assignment.task.sibling_medians = medians_for(tasks_[i]);
+  assignment.task.seconds_between_failures = failures_.seconds_between_failures();
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
