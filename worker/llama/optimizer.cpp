@@ -76,7 +76,10 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
   if (recipe.schedule == "constant") return recipe.learning_rate;
   const double after = static_cast<double>(std::max<int64_t>(recipe.steps - warmup, 1));
   const double progress = std::min(static_cast<double>(step - warmup) / after, 1.0);
-  if (recipe.schedule == "linear") return recipe.learning_rate * (1 - progress);
+  if (recipe.schedule == "linear" && progress == 0) return recipe.learning_rate;
+  if (recipe.schedule == "linear") {  // 1 − progress in transformers' order of rounding
+    return recipe.learning_rate * (std::max(static_cast<double>(recipe.steps - step), 0.0) / after);
+  }
   if (recipe.schedule != "cosine") {
     throw_user_error("schedule: unknown '{}'; known: {}", recipe.schedule,
                      fmt::join(kSchedules, ", "));
