@@ -26,8 +26,7 @@ import sys
 import tempfile
 import time
 
-import sweep_test
-from sweep_test import LIMIT, ROOT, Sweep, nothing_left
+from sweep_runs import LIMIT, ROOT, Sweep, nothing_left
 
 SWEEP = """
 name = "tiny"
@@ -103,7 +102,7 @@ def stable(text, directory):
 class Part:
     """A command and what it leaves behind."""
 
-    trials = 4  # of the short sample
+    trials = 2  # of the short sample
 
     def __init__(self, test, name, role, code=0):
         self.test, self.name, self.role, self.code = test, name, role, code
@@ -194,7 +193,6 @@ class Run(Part):
     """The sweep, with one worker."""
 
     arguments = ("run", "tiny.toml", "--workers", "1", "--quiet")
-    trials = 2
 
     def table(self, directory, name="cells"):
         found = subprocess.run([self.binary, "query", "tiny.h5", "--table", name, "--format", "json"],
