@@ -15,7 +15,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -23,6 +22,7 @@
 #include "coordinator/run_status.h"
 #include "experiments/error.h"
 #include "experiments/host_name.h"
+#include "experiments/output_file.h"
 
 namespace ropesweep {
 namespace {
@@ -256,7 +256,7 @@ int launch(const LaunchOptions& options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int) { ++signals; });
   }
-  std::ofstream(scratch.path() / "agent") << kNodeAgent;
+  write_whole(scratch.path() / "agent", kNodeAgent, false);
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
   const int status =
       Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();

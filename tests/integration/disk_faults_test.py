@@ -26,8 +26,7 @@ import sys
 import tempfile
 import time
 
-import sweep_test
-from sweep_test import LIMIT, ROOT, Sweep, nothing_left
+from sweep_runs import LIMIT, ROOT, Sweep, nothing_left
 
 SWEEP = """
 name = "tiny"
@@ -103,7 +102,7 @@ def stable(text, directory):
 class Part:
     """A command and what it leaves behind."""
 
-    trials = 4  # of the short sample
+    trials = 2  # of the short sample
 
     def __init__(self, test, name, role, code=0):
         self.test, self.name, self.role, self.code = test, name, role, code
@@ -194,7 +193,6 @@ class Run(Part):
     """The sweep, with one worker."""
 
     arguments = ("run", "tiny.toml", "--workers", "1", "--quiet")
-    trials = 2
 
     def table(self, directory, name="cells"):
         found = subprocess.run([self.binary, "query", "tiny.h5", "--table", name, "--format", "json"],
@@ -273,9 +271,13 @@ class Command(Part):
         self.names = ("tiny.", "training.jsonl", *(re.sub("/.*", "", output) for output in outputs))
 
     def prepare(self, directory):
-        super().prepare(directory)
-        for command in self.before:
-            subprocess.run([self.binary, *command], cwd=directory, check=True, capture_output=True)
+        """From what was made once: a second sweep would have other times."""
+        base = self.test.directory / f"{self.name}-base"
+        if not base.exists():
+            super().prepare(base)
+            for command in self.before:
+                subprocess.run([self.binary, *command], cwd=base, check=True, capture_output=True)
+        shutil.copytree(base, directory, dirs_exist_ok=True)
 
     def result(self, directory):
         files = {}
