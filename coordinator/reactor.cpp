@@ -261,6 +261,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   assignment.attempt = team.attempt;
   assignment.place = place;
   assignment.task.sibling_medians = medians_for(assignment.task);
+  assignment.task.seconds_between_failures = failures_.seconds_between_failures();
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
