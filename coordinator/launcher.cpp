@@ -175,7 +175,7 @@ Settings settings_of_this_host(const std::filesystem::path& scratch) {
 constexpr const char* kNodeAgent = R"SH(
 host=$1
 shift
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --no-kill --mpi=none \
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --mpi=none \
   --cpu-bind=none --kill-on-bad-exit=0 sh -c "$*" </dev/null
 exit 0
 )SH";
