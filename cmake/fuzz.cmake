@@ -20,7 +20,8 @@ target_precompile_headers(experiments PRIVATE <algorithm> <cmath> <cstdint> <fil
   <memory> <nlohmann/json.hpp> <optional> <spdlog/fmt/fmt.h> <sstream> <string> <string_view> <unordered_map> <vector>)
 
 readers(storage storage LINKS ZLIB::ZLIB
-  SOURCES journal journal_format journal_scan posix_file event_codec state results_json schema tables)
+  SOURCES event_codec journal journal_format journal_scan patient_io plain_names posix_file results_json schema state
+    tables)
 readers(analysis analysis LINKS storage SOURCES expression format query tokens)
 readers(protocol coordinator/protocol SOURCES messages)
 readers(llama worker/llama LINKS PkgConfig::PCRE2 PkgConfig::SENTENCEPIECE PkgConfig::UTF8PROC
@@ -30,7 +31,8 @@ readers(llama worker/llama LINKS PkgConfig::PCRE2 PkgConfig::SENTENCEPIECE PkgCo
     unicode_normalization utf8 weight_slots)
 target_compile_definitions(llama PUBLIC ROPESWEEP_SENTENCEPIECE ROPESWEEP_UTF8PROC)
 readers(data worker/data LINKS llama ZLIB::ZLIB PkgConfig::ZSTD
-  SOURCES arc_questions chat_template choice_reader conversations csv_reader hellaswag_questions line_reader
-    mmlu_questions python_text record_reader record_splitter sample_record truthfulqa_questions)
+  SOURCES arc_questions chat_template choice_reader conversations csv_reader hellaswag_questions jinja jinja_expressions
+    jinja_filters jinja_functions jinja_lexer jinja_operators jinja_parser jinja_value line_reader mmlu_questions
+    python_text record_reader record_splitter sample_record truthfulqa_questions)
 
 add_subdirectory(tests/fuzz)

@@ -44,6 +44,11 @@ class Renderer {
     Renderer& renderer_;
   };
 
+  void put(const std::string& text, int line) {
+    check_length(out_.size() + text.size(), line);
+    out_ += text;
+  }
+
   // Statements.
 
   Flow write(const Block& block) {
@@ -58,10 +63,10 @@ class Renderer {
   Flow write(const Statement& statement) {
     switch (statement.kind) {
       case Statement::Kind::text:
-        out_ += statement.text;
+        put(statement.text, statement.line);
         break;
       case Statement::Kind::print:
-        out_ += evaluate(*statement.expression).str();
+        put(evaluate(*statement.expression).str(), statement.line);
         break;
       case Statement::Kind::choice:
         for (const auto& [condition, body] : statement.branches) {

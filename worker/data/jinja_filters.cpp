@@ -57,7 +57,11 @@ std::string replace(const std::string& text, const Given& given, int line) {
   }
   const std::string& old_text = text_of(*from, "replace", line);
   if (old_text.empty()) fail(line, "replace: nothing to be replaced");
-  return replaced(text, old_text, text_of(*to, "replace", line));
+  const std::string& new_text = text_of(*to, "replace", line);
+  if (new_text.size() > old_text.size()) {
+    check_length(text.size() / old_text.size() * new_text.size(), line);
+  }
+  return replaced(text, old_text, new_text);
 }
 
 Value length(const Value& value, int line) {

@@ -1,6 +1,4 @@
 // The functions that templates may call by name.
-#include <cstdlib>
-
 #include "worker/data/jinja_syntax.h"
 
 namespace ropesweep::data::jinja {
@@ -14,7 +12,7 @@ Value range(const Given& values, int line) {
   if (count < 1 || count > 3) fail(line, "range takes one to three numbers");
   for (size_t i = 0; i < count; ++i) {
     const int64_t* number = values.positional[i].integer();
-    if (number == nullptr || std::abs(*number) > kLongestRange) {
+    if (number == nullptr || *number > kLongestRange || *number < -kLongestRange) {
       fail(line, "range takes whole numbers up to {}", kLongestRange);
     }
     bounds[count == 1 ? 1 : i] = *number;

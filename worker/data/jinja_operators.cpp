@@ -1,5 +1,6 @@
 // What Python's operators do to values, texts being sequences of code points.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "worker/data/jinja_syntax.h"
@@ -61,11 +62,17 @@ bool contains(const Value& collection, const Value& item, int line) {
 }  // namespace
 
 Value binary(const std::string& sign, const Value& left, const Value& right, int line) {
-  if (sign == "~") return left.str() + right.str();
+  // Doubled in a loop, a value would take any memory.
+  const auto joined_text = [line](const std::string& first, const std::string& second) {
+    check_length(first.size() + second.size(), line);
+    return first + second;
+  };
+  if (sign == "~") return joined_text(left.str(), right.str());
   if (sign == "+" && left.text() != nullptr && right.text() != nullptr) {
-    return *left.text() + *right.text();
+    return joined_text(*left.text(), *right.text());
   }
   if (sign == "+" && left.list() != nullptr && right.list() != nullptr) {
+    check_length(sizeof(Value) * (left.list()->size() + right.list()->size()), line);
     List joined = *left.list();
     joined.insert(joined.end(), right.list()->begin(), right.list()->end());
     return joined;
@@ -74,6 +81,8 @@ Value binary(const std::string& sign, const Value& left, const Value& right, int
   if (!first || !second) do_not_fit(sign, left, right, line);
   if (sign != "/" && left.real() == nullptr && right.real() == nullptr) {
     int64_t result = 0;
+    constexpr double past = 0x1p63;  // what the greatest whole number is as a double
+    if (std::abs(*first) >= past || std::abs(*second) >= past) do_not_fit(sign, left, right, line);
     if (!whole_arithmetic(sign, static_cast<int64_t>(*first), static_cast<int64_t>(*second),
                           result)) {
       do_not_fit(sign, left, right, line);

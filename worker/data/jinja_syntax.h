@@ -110,6 +110,12 @@ template <typename... Args>
                    fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// Errors: `fail` where a value of so many bytes is more than any conversation.
+inline void check_length(size_t bytes, int line) {
+  constexpr size_t most = size_t{64} << 20;
+  if (bytes > most) fail(line, "a text or list grows to {} bytes", bytes);
+}
+
 /// The source in tokens, the last of kind `end`; whitespace around tags has gone where
 /// `trim_blocks`, `lstrip_blocks` and minus signs say so.
 std::vector<Token> tokens_of(std::string_view source);

@@ -121,5 +121,18 @@ TEST(Jinja, WhatHasNoEndIsStopped) {
   EXPECT_THAT(refusal_of("{{ range(99999999999) }}"), HasSubstr("range takes whole numbers"));
 }
 
+TEST(Jinja, WhatGrowsWithoutEndIsStopped) {
+  const std::string doubled =
+      "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = ";
+  for (const char* twice : {"n.x ~ n.x", "n.x + n.x", "n.x|replace('a', 'aa')"}) {
+    EXPECT_THAT(refusal_of(doubled + twice + " %}{% endfor %}"), HasSubstr("grows to")) << twice;
+  }
+  EXPECT_THAT(
+      refusal_of("{% set n = namespace(x=[1]) %}{% for a in range(60) %}{% set n.x = n.x + n.x %}"
+                 "{% endfor %}"),
+      HasSubstr("grows to"));
+  EXPECT_THAT(refusal_of("{{ 9223372036854775807 + 1 }}"), HasSubstr("fit"));
+}
+
 }  // namespace
 }  // namespace ropesweep::data::jinja
