@@ -3,7 +3,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 
@@ -40,6 +42,8 @@ struct RunOptions {
   int64_t threads = 0;
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
+  double hang = ReactorOptions{}.hang_seconds;
+  int64_t most_gpus_per_task = 0;
   bool quiet = false;
 };
 
@@ -59,6 +63,11 @@ bool parse(const Arguments& arguments, RunOptions& run) {
       "a worker silent for so long is taken for lost");
   add("grace", po::value(&run.grace)->default_value(run.grace)->value_name("SECONDS"),
       "when told to stop, workers may take so long to save");
+  add("hang", po::value(&run.hang)->default_value(run.hang)->value_name("SECONDS"),
+      "a task without progress for so long, and for ten times its longest pause, hangs (0: never)");
+  add("most-gpus-per-task", po::value(&run.most_gpus_per_task)->value_name("N"),
+      "what runs out of memory on gpus_per_task workers is tried on 2, 4, … times as many, up to "
+      "N");
   po::positional_options_description positional;
   positional.add("sweep", 1);
   po::variables_map values;
@@ -69,6 +78,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   run.quiet = values["quiet"].as<bool>();
   if (run.workers < 1 && values.count("workers") > 0) {
     throw_user_error("--workers {}: at least one is needed", run.workers);
+  }
+  if (!(run.hang >= 0)) {
+    throw_user_error("--hang {}: seconds, or 0 for never", run.hang);
   }
   if (run.suspicion < 3) {
     throw_user_error("--suspicion {}: at least 3 seconds, since signs of life come once a second",
@@ -89,6 +101,17 @@ int terminal_width() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
                                                                            : kDefaultColumns;
+}
+
+double wall_seconds();
+
+/// Seconds that the allocation still lasts, by what Slurm says; infinite without it.
+double allocation_seconds() {
+  const std::string end = text_of_environment("SLURM_JOB_END_TIME");
+  double at = 0;
+  const auto [stop, error] = std::from_chars(end.data(), end.data() + end.size(), at);
+  const bool given = error == std::errc() && stop == end.data() + end.size() && at > 0;
+  return given ? std::max(1.0, at - wall_seconds()) : kNoLimit;
 }
 
 double wall_seconds() {
@@ -123,13 +146,16 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
                                        const fs::path& directory) {
   CoordinatorOptions options;
   options.reactor.team_size = sweep.workers.gpus_per_task;
+  options.reactor.most_team_size = std::max(run.most_gpus_per_task, sweep.workers.gpus_per_task);
+  options.reactor.hang_seconds = run.hang;
   options.reactor.groups_directory = fs::absolute(directory / "groups").string();
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;
   options.reactor.grace_seconds = run.grace;
-  const double limit =
+  const double wanted =
       run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
-  if (limit > 0) {
+  const double limit = std::min(wanted > 0 ? wanted : kNoLimit, allocation_seconds());
+  if (std::isfinite(limit)) {
     options.reactor.time_limit_seconds = limit;
     options.reactor.save_margin_seconds = std::min(options.reactor.save_margin_seconds, limit / 10);
   }

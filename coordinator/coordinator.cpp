@@ -82,10 +82,25 @@ bool receive(Channel& channel, Reactor& reactor) {
   }
 }
 
+/// What is published can be published later: the journal has it all.
+void publish_if_due(Store& store, bool& fails) {
+  try {
+    store.publish_if_due();
+    fails = false;
+  } catch (const Error& error) {
+    if (!fails) {
+      spdlog::error("the store can't be published: {}; it is tried again, and nothing is lost",
+                    error.what());
+    }
+    fails = true;
+  }
+}
+
 void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::string& host,
               const std::vector<std::string>& cells, ProgressPrinter& printer) {
   LocalWorkers local;
   double next_live = 0, sleep = kShortestSleep;
+  bool publishing_fails = false;
   while (true) {
     const bool any = receive(channel, reactor);
     const double now = monotonic_seconds();
@@ -105,9 +120,18 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
     if (reactor.over(now)) {
       return;
     }
-    store.publish_if_due();
+    publish_if_due(store, publishing_fails);
     sleep = any ? kShortestSleep : std::min(kLongestSleep, sleep * 1.25);
     std::this_thread::sleep_for(std::chrono::duration<double>(sleep));
+  }
+}
+
+/// The last run's, for `status`.
+void note_left_out(Store& store, const std::string& left_out) {
+  const auto& known = store.contents().provenance.text;
+  const auto found = known.find("left_out");
+  if ((found == known.end() ? "" : found->second) != left_out) {
+    store.provenance("left_out", left_out);
   }
 }
 
@@ -126,6 +150,18 @@ CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> t
   ProgressPrinter printer(options.terminal_width, options.quiet);
   run_loop(channel, store, reactor, options.reactor.host, cells, printer);
 
+  std::string left_out;
+  for (const LeftOut& each : reactor.left_out()) {
+    left_out += fmt::format("{}{}: {}", left_out.empty() ? "" : "; ", each.what, each.why);
+  }
+  if (!left_out.empty()) {
+    spdlog::error("left out: {}", left_out);
+  }
+  if (reactor.broken() && !reactor.trouble().empty()) {
+    // Whatever the end of the store's own writing says, this comes first.
+    spdlog::error("{}", reactor.trouble());
+  }
+  note_left_out(store, left_out);
   printer.finish(count_progress(reactor, store.contents(), cells));
   store.provenance("completed", reactor.all_settled() ? "yes" : "no");
   store.sync();
