@@ -3,11 +3,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "analysis/summary.h"
 #include "commands/duration.h"
@@ -103,17 +102,6 @@ int terminal_width() {
                                                                            : kDefaultColumns;
 }
 
-double wall_seconds();
-
-/// Seconds that the allocation still lasts, by what Slurm says; infinite without it.
-double allocation_seconds() {
-  const std::string end = text_of_environment("SLURM_JOB_END_TIME");
-  double at = 0;
-  const auto [stop, error] = std::from_chars(end.data(), end.data() + end.size(), at);
-  const bool given = error == std::errc() && stop == end.data() + end.size() && at > 0;
-  return given ? std::max(1.0, at - wall_seconds()) : kNoLimit;
-}
-
 double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -142,6 +130,14 @@ void record_provenance(Store& store, const SweepInputs& inputs) {
   }
 }
 
+/// Seconds to the end of Slurm's allocation, less what ends in it; none outside or without a limit.
+std::optional<double> seconds_of_allocation() {
+  constexpr double kSpare = 60;
+  const std::string text = text_of_environment("SLURM_JOB_END_TIME");
+  const double left = std::atof(text.c_str()) - wall_seconds();
+  return text.empty() ? std::nullopt : std::optional(std::max({1.0, left / 2, left - kSpare}));
+}
+
 CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep,
                                        const fs::path& directory) {
   CoordinatorOptions options;
@@ -152,10 +148,11 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;
   options.reactor.grace_seconds = run.grace;
-  const double wanted =
-      run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
-  const double limit = std::min(wanted > 0 ? wanted : kNoLimit, allocation_seconds());
-  if (std::isfinite(limit)) {
+  double limit = run.time.empty() ? sweep.limits.time_seconds : parse_duration("--time", run.time);
+  if (const auto left = seconds_of_allocation()) {
+    limit = limit > 0 ? std::min(limit, *left) : *left;
+  }
+  if (limit > 0) {
     options.reactor.time_limit_seconds = limit;
     options.reactor.save_margin_seconds = std::min(options.reactor.save_margin_seconds, limit / 10);
   }

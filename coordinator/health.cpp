@@ -177,7 +177,8 @@ int64_t Reactor::place_of(int rank) const {
   if (teams_.size() > 1 || hosts_in_use_.size() < 2) {
     return rank;
   }
-  return kFirstHost + host_numbers_.at(workers_.at(rank).host);
+  const auto number = host_numbers_.find(workers_.at(rank).host);
+  return number == host_numbers_.end() ? rank : kFirstHost + number->second;
 }
 
 }  // namespace ropesweep

@@ -258,6 +258,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   if (const auto found = setbacks_.find(index); found != setbacks_.end()) {
     assignment.thrift = found->second.thrift;
   }
+  assignment.task.workers.gpus_per_task = teams_.size();
   assignment.task.sibling_medians = medians_for(tasks_[i]);
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
@@ -356,9 +357,6 @@ void Reactor::enlarge_teams(double now) {
   teams_.resize(std::min(2 * teams_.size(), options_.most_team_size));
   spdlog::warn("{} tasks ran out of memory: from now on {} workers take each task",
                for_larger_teams_.size(), teams_.size());
-  for (Task& each : tasks_) {
-    each.workers.gpus_per_task = teams_.size();
-  }
   for (const TaskIndex task : for_larger_teams_) {
     setbacks_[task].wants_larger_team = false;
     scheduler_.take_up(task);
