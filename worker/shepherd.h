@@ -27,8 +27,7 @@ struct ShepherdOptions {
   std::function<RunnerShare(const std::string& coordinator_host)> share;
   double heartbeat_seconds = 1;
   double runner_silence_seconds = 60;  ///< a runner silent for so long hangs
-  double orphan_seconds =
-      60;  ///< after its silence the coordinator may still come back for so long
+  double orphan_seconds = 40;  ///< … and so long it may come back after its silence
   double coordinator_silence_seconds = 20;  ///< shorter than the coordinator's own suspicion, so
                                             ///< that a task given to another no longer runs here
 };

@@ -84,7 +84,7 @@ TEST_F(Thrifty, WindowsOneByOneHaveTheSameBits) {
 }
 
 TEST_F(Thrifty, AnswersOneByOneHaveTheSameBits) {
-  Task made = evaluation_task(directory_, "passkey", {128});
+  Task made = evaluation_task(directory_, "passkey", {400});
   made.dataset.samples = 6;
   made.dataset.max_new_tokens = 8;
   made.dataset.keep_samples = true;
