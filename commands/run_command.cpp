@@ -11,6 +11,8 @@
 #include "analysis/summary.h"
 #include "commands/duration.h"
 #include "commands/options.h"
+#include "commands/slurm_end.h"
+#include "commands/slurm_job.h"
 #include "commands/sweep_inputs.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/launcher.h"
@@ -36,14 +38,14 @@ constexpr int kDefaultWorkers = 2;  // where there is no GPU
 constexpr int kDefaultColumns = 80;
 
 struct RunOptions {
-  std::string sweep, store, device, time;
+  std::string sweep, store, device, time, hostfile;
   int workers = 0;  ///< 0: one a GPU, or two on the CPU
   int64_t threads = 0;
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
   double hang = ReactorOptions{}.hang_seconds;
   int64_t most_gpus_per_task = 0;
-  bool quiet = false;
+  bool quiet = false, slurm = false;
 };
 
 bool parse(const Arguments& arguments, RunOptions& run) {
@@ -53,6 +55,11 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
   add("workers", po::value(&run.workers)->value_name("N"),
       "workers to start on this host (without mpirun; as many as GPUs, or 2)");
+  add("hostfile", po::value(&run.hostfile)->value_name("F"),
+      "start workers on the hosts of this file: lines 'NAME slots=N'");
+  add("slurm", po::bool_switch(&run.slurm),
+      "in a job of Slurm's: a worker for each of its GPUs on all its nodes (--workers: so many a "
+      "node), requeued while work remains");
   add("device", po::value(&run.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("threads", po::value(&run.threads)->default_value(0)->value_name("N"),
       "threads a worker (0: the sweep's, or the host's cores shared out)");
@@ -80,6 +87,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   }
   if (!(run.hang >= 0)) {
     throw_user_error("--hang {}: seconds, or 0 for never", run.hang);
+  }
+  if (run.slurm && !run.hostfile.empty()) {
+    throw_user_error("--slurm takes the job's nodes, --hostfile a file's: give one of them");
   }
   if (run.suspicion < 3) {
     throw_user_error("--suspicion {}: at least 3 seconds, since signs of life come once a second",
@@ -268,8 +278,9 @@ int default_workers(const WorkerSettings& settings) {
   return gpus > 0 ? gpus : std::max(kDefaultWorkers, team);
 }
 
-/// Without mpirun: what the store has already needs no processes.
-int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
+/// Without mpirun: what the store has already needs no processes. `hosts`: empty: this one.
+int launch_or_finish(const Arguments& arguments, const RunOptions& run,
+                     std::vector<HostWorkers> hosts) {
   const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
   {
     const auto store = Store::open(inputs.store);
@@ -285,7 +296,10 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
-  options.workers = run.workers > 0 ? run.workers : default_workers(inputs.sweep.workers);
+  options.hosts = std::move(hosts);
+  options.workers = !options.hosts.empty() ? total_workers(options.hosts)
+                    : run.workers > 0      ? run.workers
+                                           : default_workers(inputs.sweep.workers);
   check_workers(options.workers, inputs.sweep);
   options.directory = store_directory(inputs.store);
   options.terminal_width = terminal_width();
@@ -294,6 +308,37 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run) {
     print_tables(inputs.store);
   }
   return code;
+}
+
+/// One start of a Slurm job's sweep.
+int run_in_slurm(const Arguments& arguments, const RunOptions& run) {
+  const SlurmJob job = current_slurm_job();
+  if (job.end_time) {  // Slurm sets it from 23.02 on.
+    ::setenv("SLURM_JOB_END_TIME", fmt::format("{:.0f}", *job.end_time).c_str(), 0);
+  }
+  int code = 1;
+  fs::path store;
+  SweepProgress before;
+  try {
+    const Sweep sweep = read_sweep(run.sweep);
+    store = run.store.empty() ? default_store(sweep) : fs::absolute(run.store);
+    const std::string device = run.device.empty() ? sweep.workers.device : run.device;
+    const auto hosts = workers_of(job, device, run.workers);
+    std::string shares;
+    for (const HostWorkers& host : hosts) {
+      shares += fmt::format(" {} ({})", host.name, host.workers);
+    }
+    spdlog::info("job {}, start {}, workers on{}", job.id, job.restarts + 1, shares);
+    before = sweep_progress(store);
+    code = launch_or_finish(arguments, run, hosts);
+  } catch (const Error& error) {
+    spdlog::error("{}", error.what());
+    code = error.kind() == FailureKind::user ? 2 : error.kind() == FailureKind::time ? 75 : 1;
+    if (store.empty()) {
+      return code;
+    }
+  }
+  return end_slurm_run(job, store, code, before);
 }
 
 }  // namespace
@@ -305,7 +350,12 @@ int run_command(const Arguments& arguments) {
   }
   const MpiEnvironment environment = mpi_environment();
   if (environment.size == 0) {
-    return launch_or_finish(arguments, run);
+    if (run.slurm) {
+      return run_in_slurm(arguments, run);
+    }
+    return launch_or_finish(
+        arguments, run,
+        run.hostfile.empty() ? std::vector<HostWorkers>{} : read_hostfile(run.hostfile));
   }
   exit_when_gone(::getppid(), 1);
   return environment.rank == 0 ? coordinator_rank(run) : worker_rank(run, environment);

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from sweep_test import LIMIT, SWEEP, Sweep, check, nothing_left, wait_for
+from sweep_runs import LIMIT, SWEEP, Sweep, check, nothing_left
 
 # Fine-tunes that last some seconds, so that a fault meets them at work.
 LONG = (SWEEP.replace("steps          = 2\n", "steps          = 1200\n")
