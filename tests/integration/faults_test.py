@@ -147,6 +147,51 @@ class Faults:
         check("worker 1" in alone.log() and "too few workers can work" in alone.log(), "it says why", alone)
         check({row["status"] for row in alone.cells()} == {"pending"}, "nothing is lost", alone)
 
+    def test_node(self):
+        """A node on which three different tasks die is left out and named, and its tasks are done by another.
+        Two nodes on one machine: ranks with host names of their own, where that is allowed."""
+        if subprocess.run(["unshare", "--uts", "hostname", "bad"], stderr=subprocess.DEVNULL).returncode != 0:
+            print("  node: no host name of one's own may be had here; left out", flush=True)
+            return
+        text = (LONG.replace('"none", "linear"', '"none", "linear", "ntk", "yarn", "power(0.5)"')
+                .replace("steps          = 1200", "steps          = 600"))
+        sweep = self.sweep("node", text)
+        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+
+        def rank(host):
+            return ["-n", "1", "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host,
+                    self.binary, "run", "tiny.toml", "--suspicion", "10"]
+
+        with open(sweep.directory / "log", "a") as log:
+            run = subprocess.Popen(["mpirun", *root, "--oversubscribe", "--mca", "plm", "isolated", *rank("first"),
+                                    ":", *rank("bad"), ":", *rank("good")], cwd=sweep.directory,
+                                   env=sweep.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        killed = set()
+        while run.poll() is None and "is left out" not in sweep.log():
+            for worker in self.live(sweep)["workers"]:
+                if worker["host"] == "bad" and worker["fraction"] > 0 and worker["task"] not in killed:
+                    killed.add(worker["task"])
+                    for pid in self.runners_of(sweep, "bad"):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        check("is left out" in sweep.log(), f"the node is named; killed on it: {killed}", sweep)
+        self.wait_until(lambda: self.status(sweep)["left_out"] or run.poll() is not None, "status", sweep)
+        check(run.poll() is not None or self.status(sweep)["left_out"][0]["what"] == "node bad", "status", sweep)
+        check(run.wait(LIMIT) == 0, f"code {run.returncode}", sweep)
+        check("node bad" in sweep.log().split("left out:")[-1], "the last words", sweep)
+        check("node bad" in self.status(sweep)["left_out_by_last_run"], "status afterwards", sweep)
+        self.same(sweep, text)
+
+    def runners_of(self, sweep, host):
+        """Runners whose processes have this host name."""
+        found = []
+        for pid, (kind, _) in sweep.processes().items():
+            if kind == "runner":
+                name = subprocess.run(["nsenter", "--uts", "--target", str(pid), "hostname"], capture_output=True,
+                                      text=True).stdout.strip()
+                found += [pid] if name == host else []
+        return found
+
     def test_stopped_coordinator(self):
         """A coordinator that stands still for longer than its workers bear (a stalled file system): they give
         up what they do, wait for it, and go on."""
