@@ -1,7 +1,11 @@
 // ropesweep plan: what a sweep will compute, what it costs, and what can't be scheduled and why.
+#include <charconv>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <sstream>
+#include <unordered_set>
 
 #include "commands/options.h"
 #include "commands/sweep_inputs.h"
@@ -29,7 +33,7 @@ struct Plan {
   int64_t all = 0, finished = 0, to_do = 0;
   std::vector<FineTune> fine_tunes;  ///< of this sweep
   std::vector<std::string> notes;
-  std::vector<Task> tasks;
+  TaskPool tasks;
   std::vector<Problem> problems;
   double flops = 0, device_seconds = 0, memory_bytes = 0;
   std::string memory_text;  ///< of the fine-tune that needs the most
@@ -42,7 +46,7 @@ StoreContents contents_of(const fs::path& store) {
 }
 
 /// Tasks above the sweep's memory limit, and the cells that wait for what failed earlier.
-std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<Task>& tasks,
+std::vector<Problem> find_problems(const SweepInputs& inputs, const TaskPool& tasks,
                                    const StoreContents& contents) {
   std::vector<Problem> problems;
   std::map<std::string, std::string> failed;
@@ -52,7 +56,10 @@ std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<
     }
   }
   const double limit = inputs.sweep.limits.memory_bytes;
-  for (const Task& task : tasks) {
+  std::map<std::string, const FineTune*> fine_tunes;
+  for (const FineTune& fine_tune : inputs.grid.fine_tunes) fine_tunes[fine_tune.id] = &fine_tune;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Task task = tasks[i];
     std::string reason;
     if (limit > 0 && task.memory_bytes > limit) {
       reason = fmt::format("needs {:.1f} GB of memory, and the sweep's limit is {:.1f} GB",
@@ -68,7 +75,7 @@ std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<
         problems.push_back({cell.id, reason});
       }
     } else if (!reason.empty()) {
-      for (const std::string& cell : task.fine_tune.shared_by) {
+      for (const std::string& cell : fine_tunes.at(task.id)->shared_by) {
         problems.push_back({cell, fmt::format("fine-tune {}: {}", task.fine_tune.id, reason)});
       }
     }
@@ -77,15 +84,14 @@ std::vector<Problem> find_problems(const SweepInputs& inputs, const std::vector<
 }
 
 /// How the fine-tune that needs the most fits into the sweep's memory limit.
-std::string memory_of_largest_fine_tune(const SweepInputs& inputs, const std::vector<Task>& tasks) {
-  const Task* largest = nullptr;
-  for (const Task& task : tasks) {
-    if (task.kind == TaskKind::fine_tune &&
-        (largest == nullptr || task.memory_bytes > largest->memory_bytes)) {
-      largest = &task;
-    }
+std::string memory_of_largest_fine_tune(const SweepInputs& inputs, const TaskPool& tasks) {
+  std::optional<Task> largest;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (tasks.kind(i) != TaskKind::fine_tune) continue;
+    Task task = tasks[i];
+    if (!largest || task.memory_bytes > largest->memory_bytes) largest = std::move(task);
   }
-  if (largest == nullptr) return "";
+  if (!largest) return "";
   const llama::Config config = llama::read_config(
       largest->weights.empty() ? largest->fine_tune.recipe.init : largest->model);
   const auto positions = make_position_encoding(largest->scheme, largest->scale, config.rotary);
@@ -103,9 +109,9 @@ Plan make_plan(const SweepInputs& inputs) {
   plan.fine_tunes = inputs.grid.fine_tunes;
   plan.notes = inputs.grid.notes;
   plan.tasks = remaining_tasks(inputs, contents);
-  std::set<std::string> wanted;
+  std::unordered_set<std::string_view> wanted;
   for (const Cell& cell : inputs.grid.cells) {
-    wanted.insert(cell.id);
+    if (!contents.cells.empty()) wanted.insert(cell.id);
   }
   for (const CellRecord& record : contents.cells) {
     if (wanted.contains(record.cell.id) &&
@@ -129,7 +135,8 @@ Plan make_plan(const SweepInputs& inputs) {
   plan.to_do = plan.all - plan.finished - static_cast<int64_t>(impossible.size());
   plan.gpus_per_task = inputs.sweep.workers.gpus_per_task;
   const CostModel costs;
-  for (const Task& task : plan.tasks) {
+  for (size_t i = 0; i < plan.tasks.size(); ++i) {
+    const Task task = plan.tasks[i];
     plan.flops += task.flops;
     plan.device_seconds += costs.seconds(task) * static_cast<double>(plan.gpus_per_task);
     plan.memory_bytes = std::max(plan.memory_bytes, task.memory_bytes);
@@ -200,26 +207,63 @@ void print_table(const Plan& plan) {
   std::cout << fmt::to_string(text);
 }
 
-void print_simulation(const Simulation& simulation, int workers, int64_t teams) {
-  std::cout << fmt::format(
-      "\non {} workers: makespan {:.0f} s, lower bound {:.0f} s (longest chain {:.0f} s, work "
-      "shared out {:.0f} s)\n",
-      workers, simulation.makespan, simulation.lower_bound, simulation.critical_path,
-      simulation.total_seconds / static_cast<double>(teams));
+/// "1,2,4" → numbers. Errors: user error.
+std::vector<int64_t> worker_counts(const std::string& text) {
+  std::vector<int64_t> counts;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    int64_t count = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), count);
+    if (error != std::errc{} || end != part.data() + part.size()) {
+      throw_user_error("--simulate {}: \"{}\" is no number of workers, e.g. 4 or 1,2,4,8", text,
+                       part);
+    }
+    if (count < 1) throw_user_error("--simulate {}: at least one worker", text);
+    counts.push_back(count);
+  }
+  return counts;
+}
+
+/// One row for each number of workers; JSON with a number of seconds for each column.
+nlohmann::json simulate_plan(const Plan& plan, const std::vector<int64_t>& counts, bool print) {
+  nlohmann::json rows = nlohmann::json::array();
+  if (print) {
+    std::cout << fmt::format("\n{:>8}  {:>10}  {:>11}  {:>13}  {:>12}  {:>5}\n", "workers",
+                             "makespan s", "lower bound", "longest chain", "work / teams", "idle");
+  }
+  const std::vector<ScheduledTask> tasks = scheduled_tasks(plan.tasks, CostModel{});
+  for (const int64_t workers : counts) {
+    SimulationOptions options;
+    options.workers = workers / plan.gpus_per_task;
+    const Simulation simulation = simulate(tasks, options);
+    rows.push_back({{"workers", workers},
+                    {"makespan_seconds", simulation.makespan},
+                    {"lower_bound_seconds", simulation.bounds.best()},
+                    {"critical_path_seconds", simulation.critical_path},
+                    {"work_seconds", simulation.total_seconds},
+                    {"idle_share", simulation.idle_share}});
+    if (print) {
+      std::cout << fmt::format("{:>8}  {:>10.0f}  {:>11.0f}  {:>13.0f}  {:>12.0f}  {:>3.0f} %\n",
+                               workers, simulation.makespan, simulation.bounds.best(),
+                               simulation.critical_path,
+                               simulation.total_seconds / static_cast<double>(options.workers),
+                               100 * simulation.idle_share);
+    }
+  }
+  return rows;
 }
 
 }  // namespace
 
 int plan_command(const Arguments& arguments) {
-  std::string sweep, store, format;
-  int simulate_workers = 0;
+  std::string sweep, store, format, simulated;
   bool without_data = false;
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&sweep)->required()->value_name("SWEEP"), "the sweep file");
-  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
-  add("simulate", po::value(&simulate_workers)->value_name("N"),
-      "makespan on N workers, and its lower bound");
+  add("sweep", po::value(&sweep)->required()->value_name("SWEEP"), sweep_help().c_str());
+  add("store", po::value(&store)->value_name("S"), kStoreHelp);
+  add("simulate", po::value(&simulated)->value_name("N,…"),
+      "makespan on N workers, its lower bound and their idle share, for each N");
   add("without-data", po::bool_switch(&without_data),
       "plan though data files are not there yet (of a model, config.json and tokenizer suffice)");
   add("format", po::value(&format)->default_value("table")->value_name("F"), "table | json");
@@ -232,9 +276,7 @@ int plan_command(const Arguments& arguments) {
   if (format != "table" && format != "json") {
     throw_user_error("--format {}: table or json", format);
   }
-  if (values.count("simulate") != 0 && simulate_workers < 1) {
-    throw_user_error("--simulate {}: at least one worker", simulate_workers);
-  }
+  const std::vector<int64_t> counts = worker_counts(simulated);
   std::vector<std::string> missing;
   const SweepInputs inputs = read_sweep_inputs(sweep, store, "", without_data ? &missing : nullptr);
   Plan plan = make_plan(inputs);
@@ -246,19 +288,15 @@ int plan_command(const Arguments& arguments) {
   if (format == "table") {
     print_table(plan);
   }
-  if (simulate_workers > 0) {
-    if (simulate_workers < plan.gpus_per_task) {
-      throw_user_error("--simulate {}: a task takes {} workers ([workers] gpus_per_task)",
-                       simulate_workers, plan.gpus_per_task);
+  for (const int64_t workers : counts) {
+    if (workers < plan.gpus_per_task) {
+      throw_user_error("--simulate {}: a task takes {} workers ([workers] gpus_per_task)", workers,
+                       plan.gpus_per_task);
     }
-    const Simulation simulation =
-        simulate(plan.tasks, CostModel{}, simulate_workers / plan.gpus_per_task);
-    json["simulation"] = {{"workers", simulate_workers},
-                          {"makespan_seconds", simulation.makespan},
-                          {"lower_bound_seconds", simulation.lower_bound}};
-    if (format == "table") {
-      print_simulation(simulation, simulate_workers, simulate_workers / plan.gpus_per_task);
-    }
+  }
+  if (!counts.empty()) {
+    json["simulations"] = simulate_plan(plan, counts, format == "table");
+    json["simulation"] = json["simulations"][0];  // as it was when there was one
   }
   if (format == "json") {
     std::cout << json.dump() << "\n";

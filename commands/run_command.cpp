@@ -11,8 +11,7 @@
 #include "analysis/summary.h"
 #include "commands/duration.h"
 #include "commands/options.h"
-#include "commands/slurm_end.h"
-#include "commands/slurm_job.h"
+#include "commands/slurm_run.h"
 #include "commands/sweep_inputs.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/launcher.h"
@@ -51,8 +50,8 @@ struct RunOptions {
 bool parse(const Arguments& arguments, RunOptions& run) {
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), "the sweep file");
-  add("store", po::value(&run.store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), sweep_help().c_str());
+  add("store", po::value(&run.store)->value_name("S"), kStoreHelp);
   add("workers", po::value(&run.workers)->value_name("N"),
       "workers to start on this host (without mpirun; as many as GPUs, or 2)");
   add("hostfile", po::value(&run.hostfile)->value_name("F"),
@@ -184,22 +183,25 @@ void check_workers(int64_t workers, const Sweep& sweep) {
 }
 
 /// Rank 0's work with the store open.
-CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run,
-                                   const SweepInputs& inputs) {
+CoordinatorResult coordinate_store(Channel& channel, const RunOptions& run, SweepInputs inputs) {
   const auto store = Store::open(inputs.store);
   write_run_status(store->directory(),
                    {text_of_environment(kRunVariable), ::getpid(), std::nullopt});
   // What workers leave that are killed while they meet.
   const fs::path groups = store->directory() / "groups";
-  fs::remove_all(groups);
+  std::error_code ignored;
+  fs::remove_all(groups, ignored);
   store->plan(inputs.grid.cells, inputs.grid.fine_tunes);
   record_provenance(*store, inputs);
   store->sync();
-  store->publish();
-  const CoordinatorResult result = coordinate(
-      channel, *store, remaining_tasks(inputs, store->contents()), cell_ids(inputs.grid.cells),
-      coordinator_options(run, inputs.sweep, store->directory()));
-  fs::remove_all(groups);
+  store->publish_if_due();
+  TaskPool tasks = remaining_tasks(inputs, store->contents());
+  const std::vector<std::string> cells = cell_ids(inputs.grid.cells);
+  inputs.grid = {};  // The store and the tasks have its cells, which may be a million.
+  const CoordinatorResult result =
+      coordinate(channel, *store, std::move(tasks), cells,
+                 coordinator_options(run, inputs.sweep, store->directory()));
+  fs::remove_all(groups, ignored);
   return result;
 }
 
@@ -226,10 +228,10 @@ int coordinator_rank(const RunOptions& run) {
       throw_user_error(
           "mpirun -n 1 leaves no worker: start one rank more than workers, at least 2");
     }
-    const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+    SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
     check_workers(channel->size() - 1, inputs.sweep);
     store = inputs.store;
-    result = coordinate_store(*channel, run, inputs);
+    result = coordinate_store(*channel, run, std::move(inputs));
   } catch (...) {
     dismiss_workers(*channel);
     throw;
@@ -250,13 +252,15 @@ int coordinator_rank(const RunOptions& run) {
 
 int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
   const auto channel = MpiChannel::start();
-  const Sweep sweep = read_sweep(run.sweep);
+  const Sweep sweep = find_sweep(run.sweep);
   ShepherdOptions options;
   options.device = run.device.empty() ? sweep.workers.device : run.device;
   options.local_rank = environment.local_rank;
   options.coordinator_silence_seconds = run.suspicion * kSelfStopShare;
   options.runner_silence_seconds = run.suspicion * kHangFactor;
-  options.runner_command = {fs::read_symlink("/proc/self/exe").string(),
+  // Tests put another program in its place (tests/integration/empty_runner.cpp).
+  const std::string runner = text_of_environment("ROPESWEEP_RUNNER");
+  options.runner_command = {runner.empty() ? fs::read_symlink("/proc/self/exe").string() : runner,
                             "runner",
                             "--device",
                             options.device,
@@ -297,6 +301,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run,
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
   options.hosts = std::move(hosts);
+  options.slurm = run.slurm;
   options.workers = !options.hosts.empty() ? total_workers(options.hosts)
                     : run.workers > 0      ? run.workers
                                            : default_workers(inputs.sweep.workers);
@@ -310,37 +315,6 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run,
   return code;
 }
 
-/// One start of a Slurm job's sweep.
-int run_in_slurm(const Arguments& arguments, const RunOptions& run) {
-  const SlurmJob job = current_slurm_job();
-  if (job.end_time) {  // Slurm sets it from 23.02 on.
-    ::setenv("SLURM_JOB_END_TIME", fmt::format("{:.0f}", *job.end_time).c_str(), 0);
-  }
-  int code = 1;
-  fs::path store;
-  SweepProgress before;
-  try {
-    const Sweep sweep = read_sweep(run.sweep);
-    store = run.store.empty() ? default_store(sweep) : fs::absolute(run.store);
-    const std::string device = run.device.empty() ? sweep.workers.device : run.device;
-    const auto hosts = workers_of(job, device, run.workers);
-    std::string shares;
-    for (const HostWorkers& host : hosts) {
-      shares += fmt::format(" {} ({})", host.name, host.workers);
-    }
-    spdlog::info("job {}, start {}, workers on{}", job.id, job.restarts + 1, shares);
-    before = sweep_progress(store);
-    code = launch_or_finish(arguments, run, hosts);
-  } catch (const Error& error) {
-    spdlog::error("{}", error.what());
-    code = error.kind() == FailureKind::user ? 2 : error.kind() == FailureKind::time ? 75 : 1;
-    if (store.empty()) {
-      return code;
-    }
-  }
-  return end_slurm_run(job, store, code, before);
-}
-
 }  // namespace
 
 int run_command(const Arguments& arguments) {
@@ -351,7 +325,9 @@ int run_command(const Arguments& arguments) {
   const MpiEnvironment environment = mpi_environment();
   if (environment.size == 0) {
     if (run.slurm) {
-      return run_in_slurm(arguments, run);
+      return run_in_slurm({run.sweep, run.store, run.device, run.workers}, [&](const auto& hosts) {
+        return launch_or_finish(arguments, run, hosts);
+      });
     }
     return launch_or_finish(
         arguments, run,

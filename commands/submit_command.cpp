@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 
 #include "commands/duration.h"
@@ -13,6 +12,7 @@
 #include "commands/sbatch_script.h"
 #include "commands/sweep_inputs.h"
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 
 extern char** environ;
 
@@ -21,20 +21,6 @@ namespace {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
-
-void write_script(const fs::path& path, const std::string& script) {
-  const fs::path beside = path.string() + ".new";
-  std::ofstream file(beside);
-  file << script;
-  file.close();
-  std::error_code error;
-  if (file) {
-    fs::rename(beside, path, error);
-  }
-  if (!file || error) {
-    throw_transient_error("{}: can't be written: is the disk full?", path.string());
-  }
-}
 
 /// Runs sbatch with the script; no shell is in between. Returns its exit code.
 int run_sbatch(const fs::path& script) {
@@ -59,7 +45,7 @@ int submit_command(const Arguments& arguments) {
   BatchJob job;
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), "the sweep file");
+  add("sweep", po::value(&sweep_file)->required()->value_name("SWEEP"), sweep_help().c_str());
   add("nodes", po::value(&job.nodes)->required()->value_name("N"), "nodes");
   add("gpus-per-node", po::value(&job.gpus_per_node)->value_name("G"),
       "GPUs of each node, a worker each; 0: CPU workers");
@@ -75,7 +61,7 @@ int submit_command(const Arguments& arguments) {
   add("constraint", po::value(&constraint)->value_name("C"), "features of the nodes, e.g. a100");
   add("sbatch", po::value(&more)->value_name("OPTION"),
       "another option of sbatch's, e.g. --sbatch=--mem=200G; may be given again");
-  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("store", po::value(&store)->value_name("S"), kStoreHelp);
   add("device", po::value(&job.device)->value_name("D"), "cpu | cuda | auto (the sweep's)");
   add("dry-run", po::bool_switch(), "print the script and do nothing");
   po::positional_options_description positional;
@@ -103,7 +89,7 @@ int submit_command(const Arguments& arguments) {
     }
   }
   job.options.insert(job.options.end(), more.begin(), more.end());
-  const Sweep sweep = read_sweep(sweep_file);
+  const Sweep sweep = find_sweep(sweep_file);
   job.name = sweep.name;
   job.program = fs::read_symlink("/proc/self/exe");
   job.sweep = sweep.file;
@@ -118,7 +104,7 @@ int submit_command(const Arguments& arguments) {
     return 0;
   }
   const fs::path path = fs::path(job.store).replace_extension(".sbatch");
-  write_script(path, script);
+  write_whole(path, script, false);
   return run_sbatch(path) == 0 ? 0 : 1;
 }
 

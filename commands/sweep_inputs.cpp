@@ -22,13 +22,13 @@ bool is_settled(const std::string& status) {
 }  // namespace
 
 fs::path default_store(const Sweep& sweep) {
-  return sweep.file.parent_path() / (sweep.name + ".h5");
+  return fs::absolute(sweep.file.parent_path() / (sweep.name + ".h5"));
 }
 
-SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
+SweepInputs read_sweep_inputs(const std::string& sweep_file, const fs::path& store,
                               const std::string& device, std::vector<std::string>* missing_data) {
   SweepInputs inputs;
-  inputs.sweep = read_sweep(sweep_file);
+  inputs.sweep = find_sweep(sweep_file);
   if (!device.empty()) {
     inputs.sweep.workers.device = device;
   }
@@ -51,7 +51,7 @@ SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
   return inputs;
 }
 
-std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {
+TaskPool remaining_tasks(const SweepInputs& inputs, const StoreContents& contents) {
   std::vector<std::string> settled;
   for (const CellRecord& record : contents.cells) {
     if (is_settled(record.status)) {
@@ -64,8 +64,11 @@ std::vector<Task> remaining_tasks(const SweepInputs& inputs, const StoreContents
       settled.push_back(record.fine_tune.id);
     }
   }
-  return make_tasks(inputs.sweep, inputs.grid, inputs.digests, inputs.geometries, settled,
-                    store_directory(inputs.store).string());
+  TaskPool tasks;
+  make_tasks(inputs.sweep, inputs.grid, inputs.digests, inputs.geometries, settled,
+             store_directory(inputs.store).string(),
+             [&tasks](const Task& task) { tasks.add(task); });
+  return tasks;
 }
 
 }  // namespace ropesweep::commands

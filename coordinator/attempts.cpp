@@ -47,10 +47,14 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 }
 
 void Reactor::number_on_from_the_store() {
+  std::unordered_map<std::string_view, int64_t> last;
   for (const AttemptRecord& attempt : store_.contents().attempts) {
-    if (const auto found = index_of_.find(attempt.task); found != index_of_.end()) {
-      int64_t& last = last_attempt_[static_cast<size_t>(found->second)];
-      last = std::max(last, attempt.number);
+    int64_t& number = last[attempt.task];
+    number = std::max(number, attempt.number);
+  }
+  for (size_t i = 0; i < tasks_.size() && !last.empty(); ++i) {
+    if (const auto found = last.find(tasks_.id(i)); found != last.end()) {
+      last_attempt_[i] = found->second;
     }
   }
 }
@@ -91,6 +95,9 @@ void Reactor::fail_with_dependants(TaskIndex index, const std::string& why, bool
 std::vector<double> Reactor::medians_for(const Task& task) const {
   const std::vector<std::string>& siblings = task.fine_tune.compared_with;
   std::vector<const Curve*> curves;
+  if (siblings.empty()) {
+    return medians_of_running_means(curves);
+  }
   for (const FineTuneRecord& record : store_.contents().fine_tunes) {
     // A stage whose parent diverged was skipped, and has no curve to be compared with.
     if (std::find(siblings.begin(), siblings.end(), record.fine_tune.id) != siblings.end() &&
@@ -204,8 +211,7 @@ void Reactor::dissolve(TeamNumber number, int lost, double now) {
 }
 
 /// Who tries what, since when.
-AttemptRecord Reactor::record_of(const Team& team) const {
-  const Task& tried = task(*team.task);
+AttemptRecord Reactor::record_of(const Team& team, const Task& tried) const {
   const WorkerState& leader = workers_.at(team.leader());
   AttemptRecord record;
   record.task = tried.id;
@@ -218,14 +224,14 @@ AttemptRecord Reactor::record_of(const Team& team) const {
   return record;
 }
 
-Trials Reactor::trials_of(TaskIndex index, double reached) const {
+Trials Reactor::trials_of(TaskIndex index, const Task& tried, double reached) const {
   Trials trials;
   trials.crash_limit = options_.crash_limit;
   const int64_t larger = std::min(2 * teams_.size(), options_.most_team_size);
   trials.can_be_larger = larger > teams_.size() && workers_usable() >= larger;
   const auto found = setbacks_.find(index);
   trials.can_be_thriftier =
-      (found == setbacks_.end() ? 0 : found->second.thrift) < most_thrift(task(index));
+      (found == setbacks_.end() ? 0 : found->second.thrift) < most_thrift(tried);
   if (found != setbacks_.end() && reached < found->second.reached + kFurther) {
     trials.crashes = found->second.crashes;
   }
@@ -235,16 +241,18 @@ Trials Reactor::trials_of(TaskIndex index, double reached) const {
 void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status, double now,
                           Culprit culprit) {
   const TaskIndex index = *team.task;
+  const Task ended = task(index);
   const double reached = workers_[team.leader()].fraction;
-  const Verdict verdict =
-      culprit.device ? Verdict::requeue : judge(outcome.failure_kind, trials_of(index, reached));
+  const Verdict verdict = culprit.device
+                              ? Verdict::requeue
+                              : judge(outcome.failure_kind, trials_of(index, ended, reached));
   if (verdict == Verdict::failed && outcome.failure_kind == FailureKind::memory) {
     outcome.failure +=
         fmt::format("; it was tried within the least memory{}",
-                    options_.most_team_size <= 1 ? " (see [workers] most_gpus_per_task)" : "");
+                    options_.most_team_size <= 1 ? " (see run --most-gpus-per-task)" : "");
   }
 
-  AttemptRecord record = record_of(team);
+  AttemptRecord record = record_of(team, ended);
   if (!outcome.device.empty()) {
     record.device = outcome.device;
   }
@@ -253,7 +261,7 @@ void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status
   record.failure = outcome.failure;
   record.seconds = now - team.started;
   write_down([&] {
-    store_.attempt_ended(record, cell_ids(task(index).cells), outcome, verdict == Verdict::failed);
+    store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
   });
   unsynced_ = true;
   look_for_work_ = true;
@@ -268,7 +276,7 @@ void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status
     blame(workers_[culprit.worker], index);
   }
   end_for_members(team, verdict);
-  go_on(index, verdict, outcome, record, culprit);
+  go_on(index, ended, verdict, outcome, record, culprit);
   if (verdict != Verdict::finished && verdict != Verdict::diverged) {
     note_setback(index, outcome, verdict, record, reached);
   } else {
@@ -294,9 +302,8 @@ void Reactor::note_setback(TaskIndex index, const Outcome& outcome, Verdict verd
   }
 }
 
-void Reactor::go_on(TaskIndex index, Verdict verdict, const Outcome& outcome,
+void Reactor::go_on(TaskIndex index, const Task& ended, Verdict verdict, const Outcome& outcome,
                     const AttemptRecord& attempt, Culprit culprit) {
-  const Task& ended = task(index);
   const auto warn = [&](const char* then) {
     spdlog::warn("{}: attempt {} on worker {} ({}): {}: {}", describe(ended), attempt.number,
                  attempt.worker, attempt.host, outcome.failure, then);
@@ -364,13 +371,14 @@ void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {
   }
   costs_.observe(task(index), outcome.seconds);
   // New estimates after 1, 2, 4, 8, … results: the cost of all of them stays O(tasks · log² tasks).
-  if (!std::has_single_bit(static_cast<uint64_t>(costs_.observations()))) {
+  if (!std::has_single_bit(static_cast<uint64_t>(costs_.observations())) || !costs_.has_moved()) {
     return;
   }
+  costs_.settle();
   std::vector<double> seconds;
   seconds.reserve(tasks_.size());
-  for (const Task& each : tasks_) {
-    seconds.push_back(costs_.seconds(each));
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    seconds.push_back(costs_.seconds(tasks_.common(i), tasks_.flops(i)));
   }
   scheduler_.estimate(seconds);
 }

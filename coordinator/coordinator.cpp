@@ -22,7 +22,12 @@ namespace {
 
 constexpr double kShortestSleep = 0.001, kLongestSleep = 0.010;
 constexpr double kLiveSeconds = 1;
+/// What is told to people may take so much of the time: with a million cells counting them is work.
+constexpr double kTellingShare = 0.02;
 constexpr double kProcessLookSeconds = 0.1;
+/// A store that can't be written at the end is tried again so often, after so many seconds each.
+constexpr int kSealAttempts = 12;
+constexpr double kSealPause = 5;
 
 std::atomic<int> stop_signal{0};
 
@@ -82,25 +87,10 @@ bool receive(Channel& channel, Reactor& reactor) {
   }
 }
 
-/// What is published can be published later: the journal has it all.
-void publish_if_due(Store& store, bool& fails) {
-  try {
-    store.publish_if_due();
-    fails = false;
-  } catch (const Error& error) {
-    if (!fails) {
-      spdlog::error("the store can't be published: {}; it is tried again, and nothing is lost",
-                    error.what());
-    }
-    fails = true;
-  }
-}
-
 void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::string& host,
               const std::vector<std::string>& cells, ProgressPrinter& printer) {
   LocalWorkers local;
   double next_live = 0, sleep = kShortestSleep;
-  bool publishing_fails = false;
   while (true) {
     const bool any = receive(channel, reactor);
     const double now = monotonic_seconds();
@@ -111,16 +101,18 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
     reactor.on_turn(now);
     reactor.commit(now);
     if (now >= next_live) {
-      next_live = now + kLiveSeconds;
-      write_live_file(store.directory(), reactor, now);
+      store.write_help("live.json", live_text(reactor, now));
+      next_live = now + std::max(kLiveSeconds, (monotonic_seconds() - now) / kTellingShare);
     }
     if (printer.due(now)) {
+      const double begun = monotonic_seconds();
       printer.print(count_progress(reactor, store.contents(), cells), now);
+      printer.not_before(now + (monotonic_seconds() - begun) / kTellingShare);
     }
     if (reactor.over(now)) {
       return;
     }
-    publish_if_due(store, publishing_fails);
+    store.publish_if_due();
     sleep = any ? kShortestSleep : std::min(kLongestSleep, sleep * 1.25);
     std::this_thread::sleep_for(std::chrono::duration<double>(sleep));
   }
@@ -135,9 +127,23 @@ void note_left_out(Store& store, const std::string& left_out) {
   }
 }
 
+/// The store's end: a disk that fails for a while is waited for.
+void seal(Store& store, int attempts) {
+  while (true) {
+    try {
+      store.sync();
+      return store.publish();
+    } catch (const Error& error) {
+      if (attempts-- <= 0) throw;
+      spdlog::error("{} (trying again)", error.what());
+    }
+    std::this_thread::sleep_for(std::chrono::duration<double>(kSealPause));
+  }
+}
+
 }  // namespace
 
-CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> tasks,
+CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
                              const std::vector<std::string>& cells, CoordinatorOptions options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int number) { stop_signal = number; });
@@ -148,8 +154,10 @@ CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> t
   options.reactor.pid = ::getpid();
   Reactor reactor(options.reactor, std::move(tasks), store, channel, start);
   ProgressPrinter printer(options.terminal_width, options.quiet);
+  store.while_waiting([&reactor] { reactor.show_life(monotonic_seconds()); });
   run_loop(channel, store, reactor, options.reactor.host, cells, printer);
 
+  store.while_waiting({});
   std::string left_out;
   for (const LeftOut& each : reactor.left_out()) {
     left_out += fmt::format("{}{}: {}", left_out.empty() ? "" : "; ", each.what, each.why);
@@ -164,8 +172,7 @@ CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> t
   note_left_out(store, left_out);
   printer.finish(count_progress(reactor, store.contents(), cells));
   store.provenance("completed", reactor.all_settled() ? "yes" : "no");
-  store.sync();
-  store.publish();
+  seal(store, reactor.broken() ? 0 : kSealAttempts);
   std::error_code ignored;
   std::filesystem::remove(store.directory() / "live.json", ignored);
 

@@ -23,7 +23,7 @@ struct CoordinatorResult {
 
 /// Runs `tasks` on the channel's workers until all is settled, the time is over or a signal says
 /// stop (SIGTERM, SIGINT, SIGUSR1). `cells`: ids of the sweep's cells.
-CoordinatorResult coordinate(Channel& channel, Store& store, std::vector<Task> tasks,
+CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
                              const std::vector<std::string>& cells, CoordinatorOptions options);
 
 /// What the store says about a sweep's cells: 0 all have results, 3 some failed or were skipped, 75

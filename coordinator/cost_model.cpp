@@ -2,6 +2,7 @@
 #include "coordinator/cost_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace ropesweep {
 
@@ -15,12 +16,12 @@ std::string CostModel::class_of(const Task& task) {
   return task.kind == TaskKind::fine_tune ? "fine-tune" : "evaluation of " + task.dataset.kind;
 }
 
-double CostModel::seconds(const Task& task) const {
-  const auto own = rates_.find(class_of(task));
+double CostModel::seconds(const Task& alike, double flops) const {
+  const auto own = rates_.find(class_of(alike));
   const Rate& rate = own != rates_.end() ? own->second : all_;
   const double flops_per_second =
       rate.flops > 0 && rate.seconds > 0 ? rate.flops / rate.seconds : kPriorRate;
-  return std::max(kMinimumSeconds, task.flops / (flops_per_second * devices_of(task)));
+  return std::max(kMinimumSeconds, flops / (flops_per_second * devices_of(alike)));
 }
 
 void CostModel::observe(const Task& task, double seconds) {
@@ -32,6 +33,23 @@ void CostModel::observe(const Task& task, double seconds) {
     rate->seconds += seconds * devices_of(task);
   }
   ++observations_;
+}
+
+bool CostModel::Rate::has_moved() const {
+  constexpr double kNoticed = 0.05;
+  return flops > 0 && std::abs(flops / seconds - settled) > kNoticed * settled;
+}
+
+bool CostModel::has_moved() const {
+  return all_.has_moved() || std::any_of(rates_.begin(), rates_.end(),
+                                         [](const auto& rate) { return rate.second.has_moved(); });
+}
+
+void CostModel::settle() {
+  all_.settled = all_.flops / all_.seconds;
+  for (auto& [name, rate] : rates_) {
+    rate.settled = rate.flops / rate.seconds;
+  }
 }
 
 }  // namespace ropesweep

@@ -19,14 +19,21 @@ class CostModel {
   static constexpr double kMinimumSeconds = 0.05;
 
   /// From a task's start to its end.
-  double seconds(const Task& task) const;
+  double seconds(const Task& task) const { return seconds(task, task.flops); }
+  /// Of a task like this one, with FLOPs of its own.
+  double seconds(const Task& alike, double flops) const;
   /// A task ran from start to end in `seconds`.
   void observe(const Task& task, double seconds);
   int64_t observations() const { return observations_; }
+  /// A rate is no longer what it was at the last `settle`, by more than 5 %: estimates are due.
+  bool has_moved() const;
+  void settle();
 
  private:
   struct Rate {
     double flops = 0, seconds = 0;
+    double settled = 0;  ///< FLOP/s at the last `settle`
+    bool has_moved() const;
   };
   static std::string class_of(const Task& task);
 

@@ -120,12 +120,12 @@ std::vector<LeftOut> Reactor::left_out() const {
 }
 
 void Reactor::check_for_trouble(double now) {
-  const int64_t remain = scheduler_.size() - scheduler_.settled();
-  const int64_t usable_count = workers_usable();
-  const bool too_few = usable_count < teams_.size();
+  const bool too_few = !any_team_usable();
   nobody_since_ = !too_few ? -1 : nobody_since_ < 0 ? now : nobody_since_;
   const auto blamed = [this](const std::string& host) { return blame_.blames(host); };
   if (too_few && now - nobody_since_ > options_.suspicion_seconds) {
+    const int64_t remain = scheduler_.size() - scheduler_.settled();
+    const int64_t usable_count = workers_usable();
     const std::vector<LeftOut> without = left_out();
     if (workers_alive() > 0 && !without.empty()) {
       std::string names;
@@ -166,6 +166,12 @@ bool Reactor::any_fits(double now) const {
     }
   }
   return false;
+}
+
+bool Reactor::any_team_usable() const {
+  int64_t wanted = teams_.size();
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [&](const auto& worker) { return usable(worker.second) && --wanted == 0; });
 }
 
 int64_t Reactor::workers_usable() const {

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -168,12 +169,29 @@ Settings settings_of_this_host(const std::filesystem::path& scratch) {
   };
 }
 
+/// Starts Open MPI's daemon of a node, in place of ssh. With the one srun for all nodes that it
+/// uses by itself, the end of that srun ends the run: a job's only other node, or a node that Slurm
+/// gives up, would take all along.
+constexpr const char* kNodeAgent = R"SH(
+host=$1
+shift
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --no-kill --mpi=none \
+  --cpu-bind=none --kill-on-bad-exit=0 sh -c "$*" </dev/null
+exit 0
+)SH";
+
 /// How ranks of several hosts reach each other is the cluster's own (OMPI_MCA_… add to it).
-Settings settings_of_hosts() {
-  return {
-      {"plm_slurm_args", "--no-kill"},  // A lost node must not take the other nodes' ranks along.
+Settings settings_of_hosts(bool slurm, const std::filesystem::path& scratch) {
+  Settings settings = {
       {"odls_base_sigkill_timeout", "10"},  // From SIGTERM to SIGKILL, for what is to be saved.
   };
+  if (slurm) {
+    settings.insert(settings.end(), {{"plm", "rsh"},
+                                     {"plm_rsh_agent", "/bin/sh " + (scratch / "agent").string()},
+                                     {"plm_rsh_no_tree_spawn", "1"},
+                                     {"orte_leave_session_attached", "1"}});
+  }
+  return settings;
 }
 
 /// NAME:SLOTS,…; the coordinator is a rank more on the first.
@@ -209,7 +227,8 @@ std::vector<std::string> mpirun_command(const LaunchOptions& options,
   std::vector<std::string> command = {
       "mpirun",    "-n",  std::to_string(workers + 1), "--enable-recovery", "--oversubscribe",
       "--bind-to", "none"};
-  const auto settings = elsewhere ? settings_of_hosts() : settings_of_this_host(scratch);
+  const auto settings =
+      elsewhere ? settings_of_hosts(options.slurm, scratch) : settings_of_this_host(scratch);
   for (const auto& [name, value] : settings) {
     command.insert(command.end(), {"--mca", name, value});
   }
@@ -237,6 +256,7 @@ int launch(const LaunchOptions& options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int) { ++signals; });
   }
+  std::ofstream(scratch.path() / "agent") << kNodeAgent;
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
   const int status =
       Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();

@@ -2,6 +2,7 @@
 // live.json, from which `status` shows who does what.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -38,6 +39,8 @@ class ProgressPrinter {
   ProgressPrinter(int width, bool quiet) : width_(width), quiet_(quiet) {}
   bool due(double now) const { return !quiet_ && now >= next_; }
   void print(const ProgressCounts& counts, double now);
+  /// Says nothing until then.
+  void not_before(double time) { next_ = std::max(next_, time); }
   /// Leaves the bar's line.
   void finish(const ProgressCounts& counts);
 
@@ -51,6 +54,8 @@ class ProgressPrinter {
 /// NAME.d/live.json: {"updated_at", "workers": [{rank, host, device, task, what, fraction, since}],
 /// "waiting": [{task, cells, reason}], "left_out": [{what, why}], "eta_seconds"}; written beside
 /// and renamed. Failures are ignored: it is a convenience.
+/// The JSON of live.json.
+std::string live_text(const Reactor& reactor, double now);
 void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now);
 
 }  // namespace ropesweep

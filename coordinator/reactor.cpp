@@ -13,14 +13,15 @@ namespace {
 
 /// A worker with nothing to do asks again after so long, should the answer to its request be lost.
 constexpr double kAskAgainSeconds = 5;
+/// The silent are looked for so often: not at every turn, workers may be many.
+constexpr double kLookSeconds = 0.25;
 /// A store that can't be written is tried again after so long, and given up after a minute.
 constexpr double kSyncRetrySeconds = 5;
 constexpr double kSyncGiveUpSeconds = 60;
 
 }  // namespace
 
-Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
-                 double now)
+Reactor::Reactor(ReactorOptions options, TaskPool tasks, Store& store, Channel& channel, double now)
     : options_(std::move(options)),
       tasks_(std::move(tasks)),
       store_(store),
@@ -31,7 +32,9 @@ Reactor::Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, 
       nobody_since_(now) {
   options_.time_limit_seconds += now;
   for (size_t i = 0; i < tasks_.size(); ++i) {
-    index_of_.emplace(tasks_[i].id, static_cast<TaskIndex>(i));
+    if (tasks_.kind(i) == TaskKind::fine_tune) {
+      index_of_.emplace(tasks_.id(i), static_cast<TaskIndex>(i));
+    }
   }
   number_on_from_the_store();
   skip_what_failed_before();
@@ -170,17 +173,13 @@ void Reactor::on_process_gone(int rank, double now) {
 }
 
 void Reactor::on_turn(double now) {
-  suspect_the_silent(now);
+  if (now >= next_look_) {
+    next_look_ = now + kLookSeconds;
+    suspect_the_silent(now);
+  }
   end_lost_attempts(now);
   judge_workers();
-  if (now >= next_beat_) {
-    next_beat_ = now + options_.heartbeat_seconds;
-    for (const auto& [rank, worker] : workers_) {
-      if (alive(worker)) {
-        channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
-      }
-    }
-  }
+  show_life(now);
   if (!leaving_) {
     if (scheduler_.all_settled()) {
       leave(false, now, options_.farewell_seconds);
@@ -193,6 +192,18 @@ void Reactor::on_turn(double now) {
         give_out_work(now);
       }
       check_for_trouble(now);
+    }
+  }
+}
+
+void Reactor::show_life(double now) {
+  if (now < next_beat_) {
+    return;
+  }
+  next_beat_ = now + options_.heartbeat_seconds;
+  for (const auto& [rank, worker] : workers_) {
+    if (alive(worker)) {
+      channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
     }
   }
 }
@@ -237,7 +248,8 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     team.group.clear();
   }
   scheduler_.start(index);
-  team.begin(index, {tasks_[i].id, ++last_attempt_[i]}, now);
+  Assign assignment{{}, tasks_[i], {}};
+  team.begin(index, {assignment.task.id, ++last_attempt_[i]}, now);
   GroupPlace place;
   place.size = teams_.size();
   if (place.size > 1) {
@@ -247,19 +259,20 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     place.name = team.group;
     place.directory = fmt::format("{}/{}", options_.groups_directory, team.group);
   }
-  AttemptRecord record = record_of(team);
+  AttemptRecord record = record_of(team, assignment.task);
   record.status = "running";
-  record.cells = cell_ids(tasks_[i].cells);
+  record.cells = cell_ids(assignment.task.cells);
   write_down([&] { store_.attempt_started(record); });
   unsynced_ = true;
-  const double patience =
+  assignment.attempt = team.attempt;
+  assignment.place = place;
+  assignment.patience =
       options_.hang_seconds > 0 ? std::max(options_.hang_seconds, scheduler_.seconds(index)) : 0;
-  Assign assignment{team.attempt, tasks_[i], place, 0, patience};
   if (const auto found = setbacks_.find(index); found != setbacks_.end()) {
     assignment.thrift = found->second.thrift;
   }
   assignment.task.workers.gpus_per_task = teams_.size();
-  assignment.task.sibling_medians = medians_for(tasks_[i]);
+  assignment.task.sibling_medians = medians_for(assignment.task);
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));

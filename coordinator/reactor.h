@@ -22,6 +22,7 @@
 #include "coordinator/retry_policy.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/teams.h"
+#include "experiments/task_pool.h"
 #include "storage/store.h"
 
 namespace ropesweep {
@@ -79,8 +80,7 @@ class Reactor {
  public:
   /// `tasks`: what is to be done, from make_tasks. Attempts are numbered on from those in the
   /// store; tasks that need what failed or diverged earlier are skipped.
-  Reactor(ReactorOptions options, std::vector<Task> tasks, Store& store, Channel& channel,
-          double now);
+  Reactor(ReactorOptions options, TaskPool tasks, Store& store, Channel& channel, double now);
 
   // Events; `now` is in seconds and never goes back.
   void on_message(int from, const Message& message, double now);
@@ -88,6 +88,8 @@ class Reactor {
   void on_process_gone(int rank, double now);
   /// Signs of life, suspicion, the time limit; gives out work. Once a loop turn.
   void on_turn(double now);
+  /// Signs of life for the workers, when they are due; for where a turn takes long.
+  void show_life(double now);
   /// Syncs what this turn recorded and acknowledges it. Errors of the store are retried for a
   /// minute.
   void commit(double now);
@@ -107,7 +109,7 @@ class Reactor {
 
   // For progress and live.json.
   const std::map<int, WorkerState>& workers() const { return workers_; }
-  const Task& task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
+  Task task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
   const Scheduler& scheduler() const { return scheduler_; }
   std::vector<WaitingTask> waiting(double now, size_t limit) const;
   std::vector<LeftOut> left_out() const;
@@ -167,7 +169,7 @@ class Reactor {
   void lose(int rank, WorkerState& worker, const std::string& reason, double now,
             bool died = false);
   void leave_team(int rank, WorkerState& worker, const std::string& reason, double now, bool died);
-  AttemptRecord record_of(const Team& team) const;
+  AttemptRecord record_of(const Team& team, const Task& tried) const;
   /// Ends a team that is on no task; its idle members wait for another, but for `lost`.
   void dissolve(TeamNumber team, int lost, double now);
   /// Whom a failed attempt speaks against.
@@ -178,12 +180,12 @@ class Reactor {
   void end_attempt(Team& team, Outcome outcome, const std::string& status, double now,
                    Culprit culprit);
   void end_for_members(Team& team, Verdict verdict);
-  Trials trials_of(TaskIndex task, double reached) const;
+  Trials trials_of(TaskIndex index, const Task& tried, double reached) const;
   void note_setback(TaskIndex task, const Outcome& outcome, Verdict verdict,
                     const AttemptRecord& attempt, double reached);
   /// The task is tried again, or not.
-  void go_on(TaskIndex task, Verdict verdict, const Outcome& outcome, const AttemptRecord& attempt,
-             Culprit culprit);
+  void go_on(TaskIndex index, const Task& ended, Verdict verdict, const Outcome& outcome,
+             const AttemptRecord& attempt, Culprit culprit);
   void fail_with_dependants(TaskIndex task, const std::string& why, bool diverged = false);
   /// What the median rule of a fine-tune compares with; empty where it has no siblings.
   std::vector<double> medians_for(const Task& task) const;
@@ -194,16 +196,17 @@ class Reactor {
   WeightsIndex held_by(const Team& team) const;
   bool alive(const WorkerState& worker) const { return !worker.gone && !worker.suspect; }
   int64_t workers_alive() const;
-  int64_t teams_alive() const;  ///< at most: of as many workers
+  bool any_team_usable() const;  ///< enough workers for one
+  int64_t teams_alive() const;   ///< at most: of as many workers
   double seconds_left(double now) const;
 
   ReactorOptions options_;
-  std::vector<Task> tasks_;
+  TaskPool tasks_;
   Store& store_;
   Channel& channel_;
   CostModel costs_;
   Scheduler scheduler_;
-  std::unordered_map<std::string, TaskIndex> index_of_;
+  std::unordered_map<std::string, TaskIndex> index_of_;  ///< of fine-tunes
   /// Of a task that failed in this run.
   struct Setback {
     int64_t failures = 0;
@@ -227,7 +230,7 @@ class Reactor {
   std::set<TeamNumber> idle_;
   std::vector<std::pair<int, AttemptId>> to_acknowledge_;
   bool look_for_work_ = true, unsynced_ = false;
-  double next_beat_ = 0, next_sync_ = 0, sync_failing_since_ = -1;
+  double next_beat_ = 0, next_look_ = 0, next_sync_ = 0, sync_failing_since_ = -1;
   bool leaving_ = false, broken_ = false;
   double leave_by_ = kNoLimit;
   double nobody_since_ = -1;

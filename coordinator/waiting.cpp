@@ -11,8 +11,9 @@ std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
   for (TaskIndex index = 0; index < scheduler_.size() && result.size() < limit; ++index) {
     const Scheduler::State state = scheduler_.state(index);
     if (state == Scheduler::State::ready || state == Scheduler::State::blocked) {
+      const Task waits = task(index);
       result.push_back(
-          {task(index).id, cell_ids(task(index).cells),
+          {waits.id, cell_ids(waits.cells),
            state == Scheduler::State::ready ? why_ready_waits(index, now) : why_blocked(index)});
     }
   }
@@ -57,8 +58,9 @@ std::string Reactor::why_blocked(TaskIndex index) const {
         teams_.size(), teams_.size() == 1 ? "" : "s");
   }
   std::string needs;
-  std::vector<std::string> before = task(index).needs;
-  const std::vector<std::string>& siblings = task(index).fine_tune.compared_with;
+  const Task blocked = task(index);
+  std::vector<std::string> before = blocked.needs;
+  const std::vector<std::string>& siblings = blocked.fine_tune.compared_with;
   before.insert(before.end(), siblings.begin(), siblings.end());
   for (const std::string& need : before) {
     const auto found = index_of_.find(need);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
+#include <unordered_set>
 
 #include "experiments/identity.h"
 #include "experiments/position_encoding.h"
@@ -43,28 +45,40 @@ bool matches(const Exclusion& exclusion, const Point& point) {
          admits(exclusion.seed, point.seed);
 }
 
-/// All combinations, last axis fastest.
-std::vector<Point> points_of(const Axes& axes) {
-  std::vector<Point> points = {Point{}};
-  const auto cross = [&points](const auto& values, auto member) {
-    std::vector<Point> product;
-    for (const Point& point : points) {
-      for (const auto& value : values) {
-        product.push_back(point);
-        product.back().*member = value;
-      }
-    }
-    points = std::move(product);
+/// A million cells are planned for; far more would fill the memory before anything is said.
+constexpr double kMostPoints = 2e7;
+
+/// Combinations: as many as the axes' lengths multiply to.
+size_t point_count(const Axes& axes) {
+  double count = 1;
+  for (const size_t values :
+       {axes.model.size(), axes.scheme.size(), axes.train_scale.size(), axes.eval_scale.size(),
+        axes.context_length.size(), axes.dataset.size(), axes.recipe.size(), axes.seed.size()}) {
+    count *= static_cast<double>(values);
+  }
+  if (count > kMostPoints) {
+    throw_user_error("the axes span {} points; a sweep has at most {}: split it", count,
+                     kMostPoints);
+  }
+  return static_cast<size_t>(count);
+}
+
+/// One of them by its number, last axis fastest.
+Point point_at(const Axes& axes, size_t number) {
+  Point point;
+  const auto take = [&number](const auto& values, auto& value) {
+    value = values[number % values.size()];
+    number /= values.size();
   };
-  cross(axes.model, &Point::model);
-  cross(axes.scheme, &Point::scheme);
-  cross(axes.train_scale, &Point::train_scale);
-  cross(axes.eval_scale, &Point::eval_scale);
-  cross(axes.context_length, &Point::context_length);
-  cross(axes.dataset, &Point::dataset);
-  cross(axes.recipe, &Point::recipe);
-  cross(axes.seed, &Point::seed);
-  return points;
+  take(axes.seed, point.seed);
+  take(axes.recipe, point.recipe);
+  take(axes.dataset, point.dataset);
+  take(axes.context_length, point.context_length);
+  take(axes.eval_scale, point.eval_scale);
+  take(axes.train_scale, point.train_scale);
+  take(axes.scheme, point.scheme);
+  take(axes.model, point.model);
+  return point;
 }
 
 /// Builds cells and fine-tunes one by one; each fine-tune once.
@@ -117,6 +131,9 @@ class GridBuilder {
 
   /// `scale`: that of the stage built on this one, which holds unless this stage fixes its own.
   std::string stage_for(const RecipeSettings& recipe, const Cell& cell, double scale) {
+    auto& known =
+        stages_[{&recipe, cell.model, cell.scheme, scale, cell.seed}];  // of many cells the same
+    if (!known.empty()) return known;
     const bool scaled = scheme_takes_scale(cell.scheme);
     const double own_scale = scaled ? recipe.train_scale.value_or(scale) : 1;
     FineTune fine_tune;
@@ -135,7 +152,7 @@ class GridBuilder {
     if (place_.emplace(fine_tune.id, grid_.fine_tunes.size()).second) {
       grid_.fine_tunes.push_back(fine_tune);
     }
-    return fine_tune.id;
+    return known = fine_tune.id;
   }
 
   /// Names its siblings of the median rule, and makes them a part of what it is known by: the same
@@ -172,20 +189,25 @@ class GridBuilder {
   }
 
   std::string canonical_text(const Cell& cell) const {
-    nlohmann::json identity = {
-        {"scheme", scheme_identity(cell.scheme, digests_)},
-        {"train_scale", cell.train_scale},
-        {"eval_scale", cell.eval_scale},
-        {"context_length", cell.context_length},
-        {"data", measurement_identity(sweep_.datasets.at(cell.dataset), digests_)},
-        {"seed", cell.seed},
-        {"type", sweep_.workers.type}};
+    nlohmann::json identity = {{"scheme", scheme_identity(cell.scheme, digests_)},
+                               {"train_scale", cell.train_scale},
+                               {"eval_scale", cell.eval_scale},
+                               {"context_length", cell.context_length},
+                               {"data", data_of(cell.dataset)},
+                               {"seed", cell.seed},
+                               {"type", sweep_.workers.type}};
     if (cell.fine_tune.empty()) {
       identity["model"] = model_digest(cell.model);
     } else {
       identity["fine_tune"] = cell.fine_tune;
     }
     return identity.dump();
+  }
+
+  const nlohmann::json& data_of(const std::string& dataset) const {
+    const auto [found, is_new] = data_.try_emplace(dataset);
+    if (is_new) found->second = measurement_identity(sweep_.datasets.at(dataset), digests_);
+    return found->second;
   }
 
   const std::string& model_digest(const std::string& model) const {
@@ -195,8 +217,13 @@ class GridBuilder {
   const Sweep& sweep_;
   const Digests& digests_;
   Grid grid_;
-  std::set<std::string> seen_;
-  std::map<std::string, size_t> place_;  ///< fine-tune id → index
+  std::unordered_set<std::string> seen_;
+  mutable std::map<std::string, nlohmann::json> data_;  ///< by data set
+  std::map<std::string, size_t> place_;                 ///< fine-tune id → index
+  /// By stage, model, scheme, scale and seed.
+  std::map<std::tuple<const RecipeSettings*, std::string, std::string, double, int64_t>,
+           std::string>
+      stages_;
   /// Of a stage and a model: the ids of the first fine-tunes. Of a canonical text: with whom.
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> first_of_;
   std::map<std::string, std::vector<std::string>> compared_with_;
@@ -246,7 +273,8 @@ Grid expand(const Sweep& sweep, const Digests& digests) {
   GridBuilder builder(sweep, digests);
   std::vector<size_t> excluded(sweep.exclusions.size(), 0);
   size_t kept = 0;
-  for (const Point& point : points_of(sweep.axes)) {
+  for (size_t number = 0; number < point_count(sweep.axes); ++number) {
+    const Point point = point_at(sweep.axes, number);
     const auto first =
         std::find_if(sweep.exclusions.begin(), sweep.exclusions.end(),
                      [&point](const Exclusion& exclusion) { return matches(exclusion, point); });

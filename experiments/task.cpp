@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "experiments/cost.h"
 #include "experiments/error.h"
 #include "experiments/identity.h"
 #include "experiments/position_encoding.h"
+#include "experiments/task_pool.h"
 
 namespace ropesweep {
 namespace {
@@ -27,22 +29,26 @@ class TaskMaker {
     for (const FineTune& fine_tune : grid.fine_tunes) fine_tunes_[fine_tune.id] = &fine_tune;
   }
 
-  std::vector<Task> make() {
-    std::vector<Task> evaluations;
-    std::map<std::string, size_t> place;  // what one pass answers → index
+  /// One task after another, so that a million of them need never be there at once.
+  void make(const std::function<void(Task)>& take) {
+    std::vector<std::vector<const Cell*>> passes;   // cells that one pass answers
+    std::unordered_map<std::string, size_t> place;  // hash of what it is → index
     for (const Cell& cell : grid_.cells) {
       if (finished_.contains(cell.id)) continue;
       need(cell.fine_tune);
-      const auto [found, is_new] = place.emplace(pass_key(cell), evaluations.size());
-      if (is_new) evaluations.push_back(evaluation_task(cell));
-      evaluations[found->second].cells.push_back(cell);
+      const auto [found, is_new] = place.emplace(short_id(pass_key(cell)), passes.size());
+      if (is_new) passes.emplace_back();
+      passes[found->second].push_back(&cell);
     }
-    std::vector<Task> tasks;
+    place.clear();
     for (const FineTune& fine_tune : grid_.fine_tunes) {
-      if (needed_.contains(fine_tune.id)) tasks.push_back(fine_tune_task(fine_tune));
+      if (needed_.contains(fine_tune.id)) take(fine_tune_task(fine_tune));
     }
-    for (Task& task : evaluations) tasks.push_back(completed(std::move(task)));
-    return tasks;
+    for (const std::vector<const Cell*>& cells : passes) {
+      Task task = evaluation_task(*cells.front());
+      for (const Cell* cell : cells) task.cells.push_back(*cell);
+      take(completed(std::move(task)));
+    }
   }
 
  private:
@@ -63,15 +69,17 @@ class TaskMaker {
 
   /// Equal for cells that one pass answers: same weights, positions, data and seed. The context
   /// length counts, except where a causal pass at the longest length holds all the shorter ones.
-  std::string pass_key(const Cell& cell) const {
+  std::string pass_key(const Cell& cell) {
     const DatasetSettings& dataset = dataset_of(cell);
     const EffectiveScheme effective = effective_scheme(cell.scheme, cell.eval_scale);
     const bool fusable = is_perplexity_kind(dataset.kind) && dataset.window == "truncated" &&
                          scheme_is_static(effective.scheme);
+    auto [measured, is_new] = measured_.try_emplace(cell.dataset);
+    if (is_new) measured->second = measurement_identity(dataset, digests_).dump();
     const nlohmann::json key = {weights_key(cell),
                                 effective.scheme,
                                 effective.scale,
-                                measurement_identity(dataset, digests_),
+                                measured->second,
                                 dataset.keep_samples,
                                 cell.seed,
                                 fusable ? 0 : cell.context_length};
@@ -188,8 +196,9 @@ class TaskMaker {
   const Grid& grid_;
   const Digests& digests_;
   const Geometries& geometries_;
-  std::set<std::string> finished_, needed_;
-  std::filesystem::path directory_;  ///< NAME.d
+  std::unordered_set<std::string> finished_, needed_;
+  std::map<std::string, std::string> measured_;  ///< by data set, its measurement's identity
+  std::filesystem::path directory_;              ///< NAME.d
   std::map<std::string, const FineTune*> fine_tunes_;
 };
 
@@ -198,7 +207,16 @@ class TaskMaker {
 std::vector<Task> make_tasks(const Sweep& sweep, const Grid& grid, const Digests& digests,
                              const Geometries& geometries, const std::vector<std::string>& finished,
                              const std::string& store_directory) {
-  return TaskMaker(sweep, grid, digests, geometries, finished, store_directory).make();
+  std::vector<Task> tasks;
+  make_tasks(sweep, grid, digests, geometries, finished, store_directory,
+             [&tasks](Task task) { tasks.push_back(std::move(task)); });
+  return tasks;
+}
+
+void make_tasks(const Sweep& sweep, const Grid& grid, const Digests& digests,
+                const Geometries& geometries, const std::vector<std::string>& finished,
+                const std::string& store_directory, const std::function<void(Task)>& take) {
+  TaskMaker(sweep, grid, digests, geometries, finished, store_directory).make(take);
 }
 
 }  // namespace ropesweep

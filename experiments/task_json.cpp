@@ -18,11 +18,15 @@ void task_fields(Struct& task, const Visitor& field) {
   field("scheme", task.scheme);
   field("scale", task.scale);
   field("cells", task.cells);
-  field("dataset", task.dataset);
-  field("fine_tune", task.fine_tune);
-  field("training_data", task.training_data);
-  field("validation_data", task.validation_data);
-  field("sibling_medians", task.sibling_medians);
+  // What the other kind is made of would be most of a message.
+  if (task.kind == TaskKind::evaluation) {
+    field("dataset", task.dataset);
+  } else {
+    field("fine_tune", task.fine_tune);
+    field("training_data", task.training_data);
+    field("validation_data", task.validation_data);
+    field("sibling_medians", task.sibling_medians);
+  }
   field("output", task.output);
   field("workers", task.workers);
   field("seed", task.seed);
@@ -54,13 +58,14 @@ void to_json(nlohmann::json& json, const Task& task) {
 }
 
 void from_json(const nlohmann::json& json, Task& task) {
-  task_fields(task, JsonReader(json));
-  if (!json.contains("kind")) return;
-  const std::string kind = json.at("kind").get<std::string>();
+  std::string kind = evaluation_kind;
+  const JsonReader read(json);
+  read("kind", kind);
   if (kind != fine_tune_kind && kind != evaluation_kind) {
     throw_transient_error("JSON field \"kind\": unknown task kind \"{}\"", kind);
   }
   task.kind = kind == fine_tune_kind ? TaskKind::fine_tune : TaskKind::evaluation;
+  task_fields(task, read);
 }
 
 }  // namespace ropesweep

@@ -53,7 +53,7 @@ TEST(LauncherOnHosts, GivesTheCoordinatorAPlaceOnTheFirst) {
   LaunchOptions options;
   options.command = {"/bin/ropesweep", "run", "s.toml"};
   options.hosts = {{"n1", 2}, {"n2", 3}};
-  const std::vector<std::string> command = mpirun_command(options, "/scratch");
+  std::vector<std::string> command = mpirun_command(options, "/scratch");
   const auto value_of = [&](const std::string& name) {
     const auto found = std::find(command.begin(), command.end(), name);
     return found == command.end() ? "" : *std::next(found);
@@ -62,7 +62,9 @@ TEST(LauncherOnHosts, GivesTheCoordinatorAPlaceOnTheFirst) {
   EXPECT_EQ(value_of("--host"), "n1:3,n2:3");
   EXPECT_EQ(value_of("--map-by"), "slot") << "ranks of a host are neighbours, its GPUs 0, 1, …";
   EXPECT_EQ(value_of("plm"), "") << "what is for one host alone";
-  EXPECT_EQ(value_of("plm_slurm_args"), "--no-kill");
+  options.slurm = true;
+  command = mpirun_command(options, "/scratch");
+  EXPECT_EQ(value_of("plm_rsh_agent"), "/bin/sh /scratch/agent");
 }
 
 }  // namespace

@@ -109,6 +109,10 @@ class Campaign:
             self.check(hosts == {"n1", "n2"}, f"hosts of the attempts: {hosts}", sweep)
         self.check({1, 2} <= workers, f"workers of the attempts: {workers}", sweep)
 
+    def devices(self, sweep):
+        """worker → (host, device) of the attempts."""
+        return {row["worker"]: (row["host"], row["device"]) for row in sweep.table("attempts")}
+
     # What may happen to a job.
 
     def test_both_nodes(self):
@@ -120,6 +124,19 @@ class Campaign:
         self.check("the sweep is done" in self.log(sweep), "its output says that it is done", sweep)
         self.check("few words, and signs: $(x)" in self.cluster.run("scontrol", "show", "job", sweep.job),
                    "the passed option", sweep)
+
+    def test_uneven_nodes(self):
+        """GPUs that lie unevenly on the nodes: a worker each, as the program says. (There are none to compute on
+        here: it says so, and the job ends with what to do.)"""
+        for name, options, expected in (
+                ("gpus", ("--gpus", "4"), "n1 (1) n2 (3)"),
+                ("whole", ("--gpus-per-node", "1", "--sbatch=--exclusive"), "n1 (1) n2 (3)"),
+                ("each", ("--gpus-per-node", "1"), "n1 (1) n2 (1)"),
+                ("cpu", ("--gpus-per-node", "0", "--workers-per-node", "2"), "n1 (2) n2 (2)"))[:None if self.long else 2]:
+            sweep = self.submit(f"uneven-{name}", "--device", "cpu" if name == "cpu" else "cuda", gpus=options)
+            self.wait(sweep, lambda: "workers on" in self.log(sweep), "its workers")
+            self.check(f"workers on {expected}\n" in self.log(sweep), f"workers on {expected}", sweep)
+            self.cluster.run("scancel", sweep.job)
 
     def test_requeue(self):
         """scontrol requeue in the middle: it comes back, goes on and completes."""
@@ -185,6 +202,59 @@ class Campaign:
         self.check(self.restarts(sweep) == 1, "it was preempted once", sweep)
         self.complete(sweep)
 
+    def test_hostfile(self):
+        """Without Slurm, ssh played by a script: over two hosts, and one of them dies in the middle."""
+        if not self.cluster.separate:
+            return  # Hosts need names of their own.
+        agent = self.directory / "ssh"
+        agent.write_text('#!/bin/sh\nhost=$1; shift\nexec unshare --uts --pid --fork --kill-child --mount-proc sh -c '
+                         '"hostname $host; $*"\n')
+        agent.chmod(0o755)
+        for name in ("calm", "lost"):
+            sweep = Sweep(self.binary, self.directory / f"hosts-{name}", LASTING)
+            (sweep.directory / "hosts").write_text("h1 slots=1\nh2 slots=2  # the larger one\n")
+            sweep.environment.update(MPI, OMPI_MCA_plm_rsh_agent=str(agent), OMPI_MCA_orte_leave_session_attached="1")
+            run = sweep.start("--hostfile", "hosts",
+                              prefix=["unshare", "--uts", "sh", "-c", 'hostname h1; exec "$0" "$@"'])
+            sweep.job = None
+            if name == "lost":
+                self.wait(sweep, lambda: self.steps(sweep) > 2 or run.poll() is not None, "the middle")
+                self.check(run.poll() is None, f"it still runs: {sweep.log()}", sweep)
+                for pid in self.guardians(agent, sweep):
+                    os.kill(pid, 9)
+            code = run.wait(LIMIT)
+            self.check(code == 0, f"--hostfile: {code}: {sweep.log()[-3000:]}", sweep)
+            hosts = {row["host"] for row in sweep.table("attempts")}
+            self.check(hosts == {"h1", "h2"}, f"hosts of the attempts: {hosts}", sweep)
+            self.complete(sweep)
+
+    def guardians(self, agent, sweep):
+        """Pids of the namespaces that play other hosts of this sweep."""
+        found = []
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                if (entry.name.isdigit() and os.readlink(entry / "cwd") == str(sweep.directory)
+                        and b"--kill-child" in (entry / "cmdline").read_bytes()):
+                    found.append(int(entry.name))
+            except OSError:
+                pass
+        return found
+
+    def test_time_limit(self):
+        """A real limit of a minute: Slurm's own warning comes before it. Long campaigns only."""
+        if not self.long:
+            return
+        steps = 4000
+        text = LASTING.replace(f"steps          = {STEPS}\n", f"steps          = {steps}\n").replace(
+            "save_every     = 1\n", "save_every     = 500\n")
+        sweep = self.submit("minute", text=text, time_limit="1m")
+        self.wait(sweep, lambda: self.state(sweep) in ENDED, "the job's end", 1200)
+        self.wait_for_end(sweep)
+        self.check(self.restarts(sweep) >= 1 and "the time is over" in self.log(sweep), "its time ended", sweep)
+        calm = Sweep(self.binary, self.directory / "calm-minute", text)
+        self.check(calm.start("--workers", 1).wait(1200) == 0, f"undisturbed: {calm.log()}", calm)
+        self.check(sweep.figures() == calm.figures(), "the figures differ from an undisturbed run's", sweep)
+
     def test_failed(self):
         """Cells fail: the job ends with 3, and its output names them and says what to do."""
         text = SWEEP.replace('dataset        = "wiki"', 'dataset        = ["wiki", "torn"]')
@@ -224,7 +294,7 @@ def main():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="ropesweep-slurm-"))
     campaign = Campaign(options, directory)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    with slurm_cluster.Cluster(directory / "cluster") as campaign.cluster:
+    with slurm_cluster.Cluster(directory / "cluster", gpus=(1, 3)) as campaign.cluster:
         for name in [name for name in dir(campaign) if name.startswith("test_")]:
             if options.only is None or name.removeprefix("test_") in options.only.split(","):
                 start = time.monotonic()
