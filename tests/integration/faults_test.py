@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the real program and breaks it in every way that has a rule of its own: a runner that crashes,
-hangs or runs out of memory, a device that can't be used, a coordinator that is stopped for a while, the end
+or hangs, a node on which tasks die, a device that can't be used, a coordinator that is stopped for a while, the end
 of an allocation. The figures must be those of an undisturbed run, and what happened must be said.
 
     faults_test.py --binary build/release/ropesweep [--only NAME]"""
@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -106,18 +105,6 @@ class Faults:
         sweep = self.sweep(name)
         check(sweep.run("--workers", 1) == 0, "one worker", sweep)
         return sweep
-
-    def test_memory(self):
-        """A runner that gets no more memory: its task is tried again within less, to the same bits."""
-        sweep = self.sweep("memory", LONG)
-        run = sweep.start("--workers", 2)
-        for pid in self.busy_runners(sweep, run):
-            pages = int((pathlib.Path("/proc") / str(pid) / "statm").read_text().split()[0])
-            size = pages * resource.getpagesize() + (1 << 20)
-            resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
-        check(run.wait(LIMIT) == 0, "code 0", sweep)
-        print(f"  memory: {self.failures(sweep)}", flush=True)
-        self.same(sweep, LONG)
 
     def test_device(self):
         """A worker whose device can't be used is left out and named, and costs no task anything; when there
