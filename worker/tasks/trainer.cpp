@@ -12,6 +12,7 @@
 #include "worker/tasks/interruption.h"
 #include "worker/tasks/memory.h"
 #include "worker/tasks/open_corpus.h"
+#include "worker/tasks/thrift.h"
 #include "worker/tasks/token_ids.h"
 
 namespace ropesweep::tasks {
@@ -79,7 +80,9 @@ Trainer::Trainer(llama::Model& model, const llama::Tokenizer& tokenizer, const T
       chunks_(read_chunks(task.training_data, task, tokenizer, context, 0, false)),
       plan_(plan_of_memory()),
       batch_(recipe_.batch_tokens / recipe_.context_length),
-      micro_batch_(splits() ? 1 : micro_batch_chunks(recipe_, share.size())),
+      micro_batch_(splits() || thrift() >= Thrift::small_batches
+                       ? 1
+                       : micro_batch_chunks(recipe_, share.size())),
       host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
       adapters_(make_adapters()),
       optimizer_(make_optimizer()) {
@@ -152,7 +155,11 @@ MemoryPlan Trainer::plan_of_memory() const {
   const auto loaded = static_cast<double>(model_.backend().bytes_in_use());
   const auto available = static_cast<double>(available_memory());
   const double limit = on_device ? capacity : available > 0 ? available / 2 + loaded : 0;
-  MemoryPlan plan = plan_memory(geometry, recipe_, type, limit, on_device, share_.size(),
+  RecipeSettings planned = recipe_;
+  if (thrift() >= Thrift::small_batches) {  // one chunk a member at once
+    planned.batch_tokens = std::min(planned.batch_tokens, recipe_.context_length * share_.size());
+  }
+  MemoryPlan plan = plan_memory(geometry, planned, type, limit, on_device, share_.size(),
                                 model_.positions().attention_rule());
   const double most = on_device ? capacity : available > 0 ? available + loaded : 0;
   if (most > 0 && plan.device_bytes() > most) {
@@ -161,6 +168,7 @@ MemoryPlan Trainer::plan_of_memory() const {
                             "context_length or take a larger device",
                             recipe_.name, plan.text(), most * 1e-9));
   }
+  if (thrift() >= Thrift::same_bits) plan.recompute = Recompute::layer;
   const auto agreed =
       share_.of_first({static_cast<double>(plan.recompute), plan.split_sequences ? 1.0 : 0.0});
   plan.recompute = static_cast<Recompute>(static_cast<int>(agreed[0]));
