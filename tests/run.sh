@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1-}" in
-  "") selection=(-LE long) ;;
+  "") selection=(-LE 'long|cluster') ;;
   --long) selection=() ;;
   *)
     echo "usage: tests/run.sh [--long]" >&2
