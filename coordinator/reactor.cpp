@@ -237,8 +237,8 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     team.group.clear();
   }
   scheduler_.start(index);
-  Assign assignment{{}, tasks_[i], {}};
-  team.begin(index, {assignment.task.id, ++last_attempt_[i]}, now);
+  Task task = tasks_[i];
+  team.begin(index, {task.id, ++last_attempt_[i]}, now);
   GroupPlace place;
   place.size = teams_.size();
   if (place.size > 1) {
@@ -248,14 +248,13 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     place.name = team.group;
     place.directory = fmt::format("{}/{}", options_.groups_directory, team.group);
   }
-  AttemptRecord record = record_of(team, assignment.task);
+  AttemptRecord record = record_of(team, task);
   record.status = "running";
-  record.cells = cell_ids(assignment.task.cells);
+  record.cells = cell_ids(task.cells);
   store_.attempt_started(record);
   unsynced_ = true;
-  assignment.attempt = team.attempt;
-  assignment.place = place;
-  assignment.task.sibling_medians = medians_for(assignment.task);
+  task.sibling_medians = medians_for(task);
+  Assign assignment{team.attempt, std::move(task), place};
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
