@@ -2,7 +2,9 @@
 // every field is there with its type, and its nesting is that of a message.
 #include "coordinator/protocol/messages.h"
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <type_traits>
@@ -58,6 +60,16 @@ class DepthCheck : public nlohmann::json_sax<json> {
   int depth_ = 0;
 };
 
+/// So many levels are harmless to any stack.
+constexpr std::ptrdiff_t kHarmlessDepth = 256;
+
+/// Bytes with which arrays and maps begin (0x80 … 0xbf) are at least as many as these nest; in a
+/// message as they are sent there are few, and the walk is spared.
+bool may_nest_deep(std::span<const uint8_t> bytes) {
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](uint8_t byte) { return (byte & 0xc0U) == 0x80U; }) > kHarmlessDepth;
+}
+
 [[noreturn]] void throw_malformed(std::string_view what) {
   throw_transient_error("malformed message: {}", what);
 }
@@ -84,7 +96,8 @@ std::vector<uint8_t> encode(const Message& message) {
 
 Message decode(std::span<const uint8_t> bytes) {
   DepthCheck depth;
-  if (!json::sax_parse(bytes.begin(), bytes.end(), &depth, json::input_format_t::cbor)) {
+  if (may_nest_deep(bytes) &&
+      !json::sax_parse(bytes.begin(), bytes.end(), &depth, json::input_format_t::cbor)) {
     throw_malformed(fmt::format("{} bytes that are no CBOR of ours", bytes.size()));
   }
   try {
