@@ -1,5 +1,9 @@
 // The front door: picks the subcommand, and turns what it throws into one line on standard error
 // and an exit code. Nothing is computed here.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -102,16 +106,28 @@ int exit_code_of(ropesweep::FailureKind kind) {
   }
 }
 
+/// A standard stream that is closed would be the next file that is opened, a store's journal say,
+/// and take what is printed. One that stands in for it fails when it is written.
+void hold_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
+    const int how = descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR;
+    static_cast<void>(::open("/dev/null", how));  // the lowest free number: this one
+  }
+}
+
 }  // namespace
 
 int main(int count, char** values) {
+  hold_standard_streams();
   std::signal(SIGPIPE,
               SIG_IGN);  // a reader or peer that is gone is an error of a write, not our end
   try {
     const int code = dispatch(Arguments(values + 1, values + count));
     std::cout.flush();
     if (!std::cout)
-      ropesweep::throw_transient_error("standard output: the results were not written");
+      ropesweep::throw_transient_error(
+          "standard output: cannot be written; is it closed, or its disk full? Run again");
     return code;
   } catch (const ropesweep::Error& error) {
     print_failure(error.what());

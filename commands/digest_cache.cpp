@@ -9,6 +9,7 @@
 
 #include "experiments/error.h"
 #include "experiments/grid.h"
+#include "experiments/output_file.h"
 #include "worker/data/file_digest.h"
 #include "worker/llama/checkpoint.h"
 
@@ -92,9 +93,7 @@ void DigestCache::save() const {
   for (const auto& [path, entry] : entries_) {
     json[path] = {{"stamp", entry.stamp}, {"digest", entry.digest}};
   }
-  const fs::path beside = file_.string() + ".new";
-  std::ofstream(beside) << json.dump(1) << '\n';
-  fs::rename(beside, file_, ignored);
+  try_write_whole(file_, json.dump(1) + "\n");
 }
 
 }  // namespace ropesweep::commands

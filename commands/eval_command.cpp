@@ -1,6 +1,5 @@
 // `ropesweep eval`: one model on one task, one JSON object on standard output.
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <set>
 #include <sstream>
@@ -8,6 +7,7 @@
 #include "commands/engine.h"
 #include "experiments/error.h"
 #include "experiments/nearest_name.h"
+#include "experiments/output_file.h"
 #include "worker/llama/config.h"
 
 namespace ropesweep::commands {
@@ -181,29 +181,24 @@ class TokenLog {
  public:
   explicit TokenLog(const std::string& file) : file_(file) {
     if (file.empty()) return;
-    stream_.open(file, std::ios::trunc);
-    stream_ << "document,position,id,nll\n";
-    if (!stream_) throw_user_error("--per-token {}: cannot be written", file);
+    stream_ = OutputFile(file, OutputFile::Mode::replace);
+    stream_.write("document,position,id,nll\n");
   }
 
   void add(const tasks::TokenLoss& loss) {
     documents_.insert(loss.document);
     if (file_.empty()) return;
-    stream_ << fmt::format("{},{},{},{}\n", loss.document, loss.position, loss.id,
-                           static_cast<double>(loss.nll));
+    stream_.write(fmt::format("{},{},{},{}\n", loss.document, loss.position, loss.id,
+                              static_cast<double>(loss.nll)));
   }
 
-  void close() {
-    if (file_.empty()) return;
-    stream_.close();
-    if (!stream_) throw_transient_error("{}: cannot be written; is the disk full?", file_);
-  }
+  void close() { stream_.close(); }
 
   size_t documents() const { return documents_.size(); }
 
  private:
   std::string file_;
-  std::ofstream stream_;
+  OutputFile stream_;
   std::set<int64_t> documents_;
 };
 

@@ -143,7 +143,7 @@ void copy_checkpoint(const fs::path& from, const fs::path& to, const FineTuneRec
   llama::sync_path(beside);
   llama::rename_durably(beside, to);
 } catch (const fs::filesystem_error& error) {
-  throw_transient_error("{}: cannot be written: {}", to.string(), error.what());
+  throw_file_error(error);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "commands/engine.h"
 #include "experiments/error.h"
+#include "experiments/schedule.h"
 #include "worker/data/builders.h"
 
 namespace ropesweep::commands {
@@ -39,7 +40,7 @@ void describe_schedule(po::options_description& options, FinetuneOptions& o) {
   add("batch-tokens", po::value(&r.batch_tokens)->value_name("N"), "tokens of an update");
   add("learning-rate", po::value(&r.learning_rate)->value_name("x"), "highest rate");
   add("schedule", po::value(&r.schedule)->default_value("constant")->value_name("S"),
-      "constant | cosine");
+      "constant | linear | cosine: what follows warm-up, the last two to 0 at the last step");
   add("warmup-steps", po::value(&r.warmup_steps)->value_name("N"),
       "step j has rate x · min(1, j/N)");
   add("betas", po::value(&o.betas)->default_value("0.9,0.999")->value_name("b,b"), "AdamW's");
@@ -173,8 +174,9 @@ void check_options(const FinetuneOptions& o) {
   need(o.recipe.steps > 0, "--steps");
   need(o.recipe.batch_tokens > 0, "--batch-tokens");
   need(o.recipe.learning_rate > 0, "--learning-rate");
-  if (o.recipe.schedule != "constant" && o.recipe.schedule != "cosine") {
-    throw_user_error("--schedule {}: unknown; choose constant or cosine", o.recipe.schedule);
+  if (std::find(kSchedules.begin(), kSchedules.end(), o.recipe.schedule) == kSchedules.end()) {
+    throw_user_error("--schedule {}: unknown; choose from {}", o.recipe.schedule,
+                     fmt::join(kSchedules, ", "));
   }
   const std::string problem = data_problem(o.recipe);
   if (!problem.empty()) throw_user_error("{}; usage: {}", problem, usage);

@@ -260,8 +260,8 @@ int plan_command(const Arguments& arguments) {
   bool without_data = false;
   po::options_description options("Options");
   auto add = options.add_options();
-  add("sweep", po::value(&sweep)->required()->value_name("SWEEP"), "the sweep file");
-  add("store", po::value(&store)->value_name("S"), "the store (NAME.h5 beside the sweep)");
+  add("sweep", po::value(&sweep)->required()->value_name("SWEEP"), sweep_help().c_str());
+  add("store", po::value(&store)->value_name("S"), kStoreHelp);
   add("simulate", po::value(&simulated)->value_name("N,…"),
       "makespan on N workers, its lower bound and their idle share, for each N");
   add("without-data", po::bool_switch(&without_data),

@@ -9,14 +9,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
+#include <sstream>
 #include <system_error>
 
 #include "analysis/derived_tables.h"
 #include "analysis/format.h"
 #include "commands/options.h"
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/snapshot.h"
 #include "storage/store.h"
 
@@ -107,10 +108,9 @@ class TemporaryDirectory {
 /// NAME.pairs.csv: what the page takes differences from.
 void write_pairs_beside(const fs::path& snapshot, const StoreContents& contents) {
   const fs::path file = fs::path(snapshot).replace_extension(".pairs.csv");
-  std::ofstream out(file);
-  print_csv(out, make_pairs(contents));
-  out.close();
-  if (!out) throw_transient_error("{}: cannot be written; is the disk full?", file.string());
+  std::ostringstream text;
+  print_csv(text, make_pairs(contents));
+  write_whole(file, text.str(), false);
 }
 
 }  // namespace

@@ -12,9 +12,6 @@
 namespace ropesweep::commands {
 namespace {
 
-/// The coordinator ends its work so many seconds before the allocation does.
-constexpr double kSpareSeconds = 60;
-
 /// Letters, digits and a few signs: what may stand bare in a #SBATCH line.
 std::string plain_name(const std::string& text) {
   std::string result;
@@ -37,7 +34,44 @@ std::string directive_path(const std::string& text) {
   return "\"" + std::regex_replace(text, std::regex("%"), "%%") + "\"";
 }
 
+std::string lines_of(const BatchJob& job) {
+  std::string lines;
+  for (const std::string& option : job.options) {
+    lines += (lines.empty() ? "" : "\n") + sbatch_line(option);
+  }
+  return lines.empty() ? "# no more options" : lines;
+}
+
+std::string run_options(const BatchJob& job) {
+  std::string text;
+  if (job.workers_per_node > 0) {
+    text += fmt::format(" --workers {}", job.workers_per_node);
+  }
+  if (!job.device.empty()) {
+    text += " --device " + shell_quoted(job.device);
+  }
+  return text;
+}
+
 }  // namespace
+
+std::string sbatch_line(const std::string& option) {
+  static const std::regex form(R"((--[a-z][a-z0-9-]*)(?:=([ -~]+))?)");
+  std::smatch match;
+  if (!std::regex_match(option, match, form) ||
+      option.find_first_of("\"'\\") != std::string::npos) {
+    throw_user_error(
+        "--sbatch {}: is no option of sbatch's as --NAME=VALUE or --NAME (without quotes or "
+        "backslashes)",
+        option);
+  }
+  const std::string value = match[2].str();
+  const bool plain = plain_name(value) == value;
+  return "#SBATCH " + match[1].str() +
+         (!match[2].matched ? ""
+          : plain           ? "=" + value
+                            : "=\"" + value + "\"");
+}
 
 std::string shell_quoted(const std::string& text) {
   std::string result = "'";
@@ -58,34 +92,29 @@ std::string slurm_time(double seconds) {
 }
 
 std::string sbatch_script(const BatchJob& job) {
-  if (plain_name(job.partition) != job.partition) {
-    throw_user_error("--partition {}: no name of a partition", job.partition);
-  }
-  const int workers_per_node = std::max(1, job.gpus_per_node);
-  // The coordinator is one task more on the first node; --oversubscribe gives it its place.
-  const int ranks = job.nodes * workers_per_node + 1;
-  const int tasks_per_node = workers_per_node + 1;
-  const double run_seconds = std::max(job.seconds / 2, job.seconds - kSpareSeconds);
+  // The coordinator is a task more; on which node it will be is not known here.
+  const std::string tasks =
+      job.gpus > 0 ? fmt::format("--ntasks={}", job.gpus + 1)
+                   : fmt::format("--ntasks-per-node={}",
+                                 std::max({1, job.gpus_per_node, job.workers_per_node}) + 1);
   const std::filesystem::path log =
       std::filesystem::path(job.store).replace_extension(".slurm.log");
   const std::map<std::string, std::string> values = {
       {"JOB_NAME", plain_name(job.name)},
       {"NODES", std::to_string(job.nodes)},
-      {"TASKS_PER_NODE", std::to_string(tasks_per_node)},
-      {"GPUS_LINE", job.gpus_per_node > 0
+      {"TASKS_LINE", "#SBATCH " + tasks},
+      {"GPUS_LINE", job.gpus > 0 ? fmt::format("#SBATCH --gpus={}", job.gpus)
+                    : job.gpus_per_node > 0
                         ? fmt::format("#SBATCH --gpus-per-node={}", job.gpus_per_node)
-                        : "# no GPUs: one worker a node"},
+                        : "# no GPUs"},
       {"TIME", slurm_time(job.seconds)},
-      {"PARTITION_LINE", job.partition.empty() ? "# the cluster's own partition"
-                                               : "#SBATCH --partition=" + job.partition},
       {"LOG", directive_path(log.string())},
       {"WARNING_SECONDS", std::to_string(job.warning_seconds)},
       {"PROGRAM", shell_quoted(job.program.string())},
       {"SWEEP", shell_quoted(job.sweep.string())},
       {"STORE", shell_quoted(job.store.string())},
-      {"RANKS", std::to_string(ranks)},
-      {"TIME_SECONDS", fmt::format("{:.0f}", run_seconds)},
-      {"DEVICE_OPTION", job.device.empty() ? "" : " --device " + shell_quoted(job.device)},
+      {"MORE_LINES", lines_of(job)},
+      {"RUN_OPTIONS", run_options(job)},
   };
   static const std::regex place("@([A-Z_]+)@");
   const std::string text = kSweepSbatch;

@@ -22,13 +22,13 @@ bool is_settled(const std::string& status) {
 }  // namespace
 
 fs::path default_store(const Sweep& sweep) {
-  return sweep.file.parent_path() / (sweep.name + ".h5");
+  return fs::absolute(sweep.file.parent_path() / (sweep.name + ".h5"));
 }
 
-SweepInputs read_sweep_inputs(const fs::path& sweep_file, const fs::path& store,
+SweepInputs read_sweep_inputs(const std::string& sweep_file, const fs::path& store,
                               const std::string& device, std::vector<std::string>* missing_data) {
   SweepInputs inputs;
-  inputs.sweep = read_sweep(sweep_file);
+  inputs.sweep = find_sweep(sweep_file);
   if (!device.empty()) {
     inputs.sweep.workers.device = device;
   }

@@ -25,6 +25,9 @@ constexpr double kLiveSeconds = 1;
 /// What is told to people may take so much of the time: with a million cells counting them is work.
 constexpr double kTellingShare = 0.02;
 constexpr double kProcessLookSeconds = 0.1;
+/// A store that can't be written at the end is tried again so often, after so many seconds each.
+constexpr int kSealAttempts = 12;
+constexpr double kSealPause = 5;
 
 std::atomic<int> stop_signal{0};
 
@@ -98,7 +101,7 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
     reactor.on_turn(now);
     reactor.commit(now);
     if (now >= next_live) {
-      write_live_file(store.directory(), reactor, now);
+      store.write_help("live.json", live_text(reactor, now));
       next_live = now + std::max(kLiveSeconds, (monotonic_seconds() - now) / kTellingShare);
     }
     if (printer.due(now)) {
@@ -115,6 +118,20 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
   }
 }
 
+/// The store's end: a disk that fails for a while is waited for.
+void seal(Store& store, int attempts) {
+  while (true) {
+    try {
+      store.sync();
+      return store.publish();
+    } catch (const Error& error) {
+      if (attempts-- <= 0) throw;
+      spdlog::error("{} (trying again)", error.what());
+    }
+    std::this_thread::sleep_for(std::chrono::duration<double>(kSealPause));
+  }
+}
+
 }  // namespace
 
 CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
@@ -128,12 +145,13 @@ CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
   options.reactor.pid = ::getpid();
   Reactor reactor(options.reactor, std::move(tasks), store, channel, start);
   ProgressPrinter printer(options.terminal_width, options.quiet);
+  store.while_waiting([&reactor] { reactor.show_life(monotonic_seconds()); });
   run_loop(channel, store, reactor, options.reactor.host, cells, printer);
 
+  store.while_waiting({});
   printer.finish(count_progress(reactor, store.contents(), cells));
   store.provenance("completed", reactor.all_settled() ? "yes" : "no");
-  store.sync();
-  store.publish();
+  seal(store, reactor.broken() ? 0 : kSealAttempts);
   std::error_code ignored;
   std::filesystem::remove(store.directory() / "live.json", ignored);
 

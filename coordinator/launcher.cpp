@@ -9,13 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -93,8 +93,13 @@ pid_t start(std::vector<std::string> command, pid_t launcher) {
 /// One mpirun from its start to its end.
 class Supervision {
  public:
-  Supervision(pid_t pid, std::filesystem::path directory, std::string run)
-      : pid_(pid), watch_(pid), directory_(std::move(directory)), run_(std::move(run)) {}
+  /// `coordinator_here`: its process is one of this host.
+  Supervision(pid_t pid, std::filesystem::path directory, std::string run, bool coordinator_here)
+      : pid_(pid),
+        watch_(pid),
+        directory_(std::move(directory)),
+        run_(std::move(run)),
+        coordinator_here_(coordinator_here) {}
 
   /// Returns waitpid's status.
   int wait() {
@@ -127,10 +132,10 @@ class Supervision {
       if (!status) {
         return;
       }
-      if (!coordinator_) {
+      if (!coordinator_ && coordinator_here_) {
         coordinator_ = std::make_unique<ProcessWatch>(static_cast<pid_t>(status->pid));
       }
-      if (status->exit_code || coordinator_->gone()) {
+      if (status->exit_code || (coordinator_ && coordinator_->gone())) {
         over_since_ = now;
       }
     } else if (now - over_since_ > 2 * kPatienceSeconds) {
@@ -144,10 +149,69 @@ class Supervision {
   ProcessWatch watch_;
   std::filesystem::path directory_;
   std::string run_;
+  bool coordinator_here_;
   std::unique_ptr<ProcessWatch> coordinator_;
   int forwarded_ = 0;
   double over_since_ = -1;
 };
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+Settings settings_of_this_host(const std::filesystem::path& scratch) {
+  return {
+      {"plm", "isolated"},  // This host only, inside a cluster's allocation too.
+      {"pml", "ob1"},
+      {"btl", "self,vader"},
+      {"btl_vader_single_copy_mechanism",
+       "none"},  // Containers often forbid reading another process.
+      {"btl_vader_backing_directory", scratch.string()},
+      {"orte_tmpdir_base", scratch.string()},
+  };
+}
+
+/// Starts Open MPI's daemon of a node, in place of ssh. With the one srun for all nodes that it
+/// uses by itself, the end of that srun ends the run: a job's only other node, or a node that Slurm
+/// gives up, would take all along.
+constexpr const char* kNodeAgent = R"SH(
+host=$1
+shift
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --no-kill --mpi=none \
+  --cpu-bind=none --kill-on-bad-exit=0 sh -c "$*" </dev/null
+exit 0
+)SH";
+
+/// How ranks of several hosts reach each other is the cluster's own (OMPI_MCA_… add to it).
+Settings settings_of_hosts(bool slurm, const std::filesystem::path& scratch) {
+  Settings settings = {
+      {"odls_base_sigkill_timeout", "10"},  // From SIGTERM to SIGKILL, for what is to be saved.
+  };
+  if (slurm) {
+    settings.insert(settings.end(), {{"plm", "rsh"},
+                                     {"plm_rsh_agent", "/bin/sh " + (scratch / "agent").string()},
+                                     {"plm_rsh_no_tree_spawn", "1"},
+                                     {"orte_leave_session_attached", "1"}});
+  }
+  return settings;
+}
+
+/// NAME:SLOTS,…; the coordinator is a rank more on the first.
+std::string host_list(const std::vector<HostWorkers>& hosts) {
+  std::string list;
+  for (const HostWorkers& host : hosts) {
+    list += fmt::format("{}{}:{}", list.empty() ? "" : ",", host.name,
+                        host.workers + (list.empty() ? 1 : 0));
+  }
+  return list;
+}
+
+/// mpirun puts the coordinator on the first host; Slurm's batch script runs there.
+bool coordinator_is_here(const std::vector<HostWorkers>& hosts) {
+  if (hosts.empty() || hosts[0].name == "localhost") {
+    return true;
+  }
+  const char* node = std::getenv("SLURMD_NODENAME");
+  return hosts[0].name == host_name() || (node != nullptr && hosts[0].name == node);
+}
 
 std::string new_run_name() {
   return fmt::format("{}-{}-{}", host_name(), ::getpid(),
@@ -158,31 +222,30 @@ std::string new_run_name() {
 
 std::vector<std::string> mpirun_command(const LaunchOptions& options,
                                         const std::filesystem::path& scratch) {
-  std::vector<std::string> command = {"mpirun",
-                                      "-n",
-                                      std::to_string(options.workers + 1),
-                                      "--enable-recovery",
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none"};
-  const std::array<std::pair<const char*, std::string>, 6> settings{{
-      {"plm", "isolated"},  // This host only, inside a cluster's allocation too.
-      {"pml", "ob1"},
-      {"btl", "self,vader"},
-      {"btl_vader_single_copy_mechanism",
-       "none"},  // Containers often forbid reading another process.
-      {"btl_vader_backing_directory", scratch.string()},
-      {"orte_tmpdir_base", scratch.string()},
-  }};
+  const bool elsewhere = !options.hosts.empty();
+  const int workers = elsewhere ? total_workers(options.hosts) : options.workers;
+  std::vector<std::string> command = {
+      "mpirun",    "-n",  std::to_string(workers + 1), "--enable-recovery", "--oversubscribe",
+      "--bind-to", "none"};
+  const auto settings =
+      elsewhere ? settings_of_hosts(options.slurm, scratch) : settings_of_this_host(scratch);
   for (const auto& [name, value] : settings) {
     command.insert(command.end(), {"--mca", name, value});
+  }
+  if (elsewhere) {
+    command.insert(command.end(), {"--host", host_list(options.hosts), "--map-by", "slot"});
+    for (const char* variable : {kRunVariable, kTerminalVariable, "ROPESWEEP_CUDA_PLUGIN"}) {
+      if (std::getenv(variable) != nullptr) {
+        command.insert(command.end(), {"-x", variable});
+      }
+    }
   }
   command.insert(command.end(), options.command.begin(), options.command.end());
   return command;
 }
 
 int launch(const LaunchOptions& options) {
-  const Scratch scratch;
+  const Scratch scratch;  // Of this host's ranks; those of others use what their hosts have.
   const std::string run = new_run_name();
   ::setenv(kRunVariable, run.c_str(), 1);
   ::setenv(kTerminalVariable, std::to_string(options.terminal_width).c_str(), 1);
@@ -193,8 +256,10 @@ int launch(const LaunchOptions& options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int) { ++signals; });
   }
+  std::ofstream(scratch.path() / "agent") << kNodeAgent;
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
-  const int status = Supervision(pid, options.directory, run).wait();
+  const int status =
+      Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchProgram) {
     throw_user_error("mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)");
   }

@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
+
+#include "experiments/output_file.h"
 
 namespace ropesweep {
 namespace {
@@ -106,7 +107,7 @@ void ProgressPrinter::finish(const ProgressCounts& counts) {
   }
 }
 
-void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now) {
+std::string live_text(const Reactor& reactor, double now) {
   nlohmann::json live;
   live["updated_at"] = reactor.wall(now);
   live["eta_seconds"] = reactor.eta_seconds();
@@ -127,10 +128,11 @@ void write_live_file(const std::filesystem::path& directory, const Reactor& reac
   for (const WaitingTask& waiting : reactor.waiting(now, kWaitingListed)) {
     live["waiting"].push_back({{"task", waiting.task}, {"reason", waiting.reason}});
   }
-  const std::filesystem::path beside = directory / "live.json.new";
-  std::ofstream(beside) << live.dump() << '\n';
-  std::error_code ignored;
-  std::filesystem::rename(beside, directory / "live.json", ignored);
+  return live.dump() + "\n";
+}
+
+void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now) {
+  try_write_whole(directory / "live.json", live_text(reactor, now));
 }
 
 }  // namespace ropesweep

@@ -162,14 +162,7 @@ void Reactor::on_turn(double now) {
     suspect_the_silent(now);
   }
   end_lost_attempts(now);
-  if (now >= next_beat_) {
-    next_beat_ = now + options_.heartbeat_seconds;
-    for (const auto& [rank, worker] : workers_) {
-      if (alive(worker)) {
-        channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
-      }
-    }
-  }
+  show_life(now);
   if (!leaving_) {
     if (scheduler_.all_settled()) {
       leave(false, now, options_.farewell_seconds);
@@ -178,6 +171,18 @@ void Reactor::on_turn(double now) {
     } else {
       give_out_work(now);
       check_for_trouble(now);
+    }
+  }
+}
+
+void Reactor::show_life(double now) {
+  if (now < next_beat_) {
+    return;
+  }
+  next_beat_ = now + options_.heartbeat_seconds;
+  for (const auto& [rank, worker] : workers_) {
+    if (alive(worker)) {
+      channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
     }
   }
 }

@@ -76,6 +76,8 @@ class Reactor {
   void on_process_gone(int rank, double now);
   /// Signs of life, suspicion, the time limit; gives out work. Once a loop turn.
   void on_turn(double now);
+  /// Signs of life for the workers, when they are due; for where a turn takes long.
+  void show_life(double now);
   /// Syncs what this turn recorded and acknowledges it. Errors of the store are retried for a
   /// minute.
   void commit(double now);

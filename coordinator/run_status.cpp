@@ -4,7 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "experiments/error.h"
+#include "experiments/output_file.h"
 
 namespace ropesweep {
 namespace {
@@ -18,19 +18,7 @@ void write_run_status(const std::filesystem::path& directory, const RunStatus& s
   if (status.exit_code) {
     json["exit_code"] = *status.exit_code;
   }
-  const std::filesystem::path beside = directory / (std::string(kName) + ".new");
-  std::ofstream file(beside);
-  file << json.dump() << '\n';
-  file.close();
-  std::error_code error;
-  if (file) {
-    std::filesystem::rename(beside, directory / kName, error);
-  }
-  if (!file || error) {
-    throw_transient_error("{}: can't be written{}{}: is the disk full?",
-                          (directory / kName).string(), error ? ": " : "",
-                          error ? error.message() : "");
-  }
+  write_whole(directory / kName, json.dump() + "\n", false);
 }
 
 std::optional<RunStatus> read_run_status(const std::filesystem::path& directory,

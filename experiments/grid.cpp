@@ -45,10 +45,22 @@ bool matches(const Exclusion& exclusion, const Point& point) {
          admits(exclusion.seed, point.seed);
 }
 
+/// A million cells are planned for; far more would fill the memory before anything is said.
+constexpr double kMostPoints = 2e7;
+
 /// Combinations: as many as the axes' lengths multiply to.
 size_t point_count(const Axes& axes) {
-  return axes.model.size() * axes.scheme.size() * axes.train_scale.size() * axes.eval_scale.size() *
-         axes.context_length.size() * axes.dataset.size() * axes.recipe.size() * axes.seed.size();
+  double count = 1;
+  for (const size_t values :
+       {axes.model.size(), axes.scheme.size(), axes.train_scale.size(), axes.eval_scale.size(),
+        axes.context_length.size(), axes.dataset.size(), axes.recipe.size(), axes.seed.size()}) {
+    count *= static_cast<double>(values);
+  }
+  if (count > kMostPoints) {
+    throw_user_error("the axes span {} points; a sweep has at most {}: split it", count,
+                     kMostPoints);
+  }
+  return static_cast<size_t>(count);
 }
 
 /// One of them by its number, last axis fastest.

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "experiments/error.h"
@@ -20,6 +21,19 @@ inline nlohmann::json number_to_json(double value) {
   if (std::isnan(value)) return nullptr;
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   return value;
+}
+
+/// A whole number; get() alone would cut a fraction off, and what a float holds beyond the type is
+/// undefined. Errors: a JSON exception for anything else, and for what `Integer` can't hold.
+template <typename Integer>
+Integer json_to_integer(const nlohmann::json& json) {
+  const bool fits = json.is_number_unsigned()
+                        ? std::in_range<Integer>(json.get<uint64_t>())
+                        : json.is_number_integer() && std::in_range<Integer>(json.get<int64_t>());
+  if (!fits) {
+    throw nlohmann::json::type_error::create(302, "expected a whole number in its range", &json);
+  }
+  return json.get<Integer>();
 }
 
 inline double json_to_number(const nlohmann::json& json) {
@@ -91,6 +105,11 @@ class JsonReader {
     } else if constexpr (std::is_same_v<Value, std::vector<double>>) {
       value.clear();
       for (const nlohmann::json& number : json) value.push_back(json_to_number(number));
+    } else if constexpr (std::is_integral_v<Value> && !std::is_same_v<Value, bool>) {
+      value = json_to_integer<Value>(json);
+    } else if constexpr (std::is_same_v<Value, std::vector<int64_t>>) {
+      value.clear();
+      for (const nlohmann::json& number : json) value.push_back(json_to_integer<int64_t>(number));
     } else {
       json.get_to(value);
     }

@@ -19,6 +19,8 @@ class OwnedDescriptor {
   ~OwnedDescriptor() { reset(); }
 
   int get() const { return fd_; }
+  /// The caller owns it now.
+  int release() { return std::exchange(fd_, -1); }
   bool valid() const { return fd_ >= 0; }
   void reset(int fd = -1) {
     if (fd_ >= 0) {

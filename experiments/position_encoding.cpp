@@ -123,14 +123,21 @@ int64_t rotated_elements(const RotaryShape& shape) {
 }
 
 void check_request(double scale, const RotaryShape& shape) {
+  // Products of both, and tokens, are counted in 64 bits.
+  constexpr double greatest_scale = 1e6, greatest_length = 1e12;
   if (!(scale >= 1) || !std::isfinite(scale)) {
     throw_user_error("a scale must be a number of at least 1, not {}", shortest_number(scale));
+  }
+  if (scale > greatest_scale) {
+    throw_user_error("a scale must be at most {}, not {}", shortest_number(greatest_scale),
+                     shortest_number(scale));
   }
   if (shape.head_dim < 4 || shape.head_dim % 2 != 0) {
     throw_user_error("a head dimension must be even and at least 4, not {}", shape.head_dim);
   }
-  const int64_t rotated = rotated_elements(shape);
-  if (!(shape.rotary_fraction <= 1) || rotated < 4 || rotated % 2 != 0) {
+  const bool is_share = shape.rotary_fraction >= 0 && shape.rotary_fraction <= 1;
+  const int64_t rotated = is_share ? rotated_elements(shape) : 0;
+  if (rotated < 4 || rotated % 2 != 0) {
     throw_user_error(
         "a rotated share of {} of a head of {} elements must give an even number of at least 4",
         shortest_number(shape.rotary_fraction), shape.head_dim);
@@ -141,6 +148,10 @@ void check_request(double scale, const RotaryShape& shape) {
   if (!(shape.original_length >= 1) || !std::isfinite(shape.original_length)) {
     throw_user_error("an original length must be at least 1 token, not {}",
                      shortest_number(shape.original_length));
+  }
+  if (shape.original_length > greatest_length) {
+    throw_user_error("an original length must be at most {} tokens, not {}",
+                     shortest_number(greatest_length), shortest_number(shape.original_length));
   }
 }
 

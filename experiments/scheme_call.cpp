@@ -33,6 +33,9 @@ class CallParser {
   }
 
  private:
+  /// Each level is parsed by a call of its own.
+  static constexpr int kDeepest = 16;
+
   void arguments(SchemeCall& call) {
     skip_spaces();
     if (take(')')) return;
@@ -68,7 +71,7 @@ class CallParser {
     for (; place_ < text_.size(); ++place_) {
       const char c = text_[place_];
       if (depth == 0 && (c == ',' || c == ')')) break;
-      if (c == '(') ++depth;
+      if (c == '(' && ++depth > kDeepest) fail("no more parentheses within parentheses");
       if (c == ')') --depth;
     }
     size_t end = place_;

@@ -84,7 +84,7 @@ struct RecipeSettings {
   int64_t steps = 0;  ///< resolved: from `tokens` when that was given
   int64_t batch_tokens = 0;
   double learning_rate = 0;
-  std::string schedule = "constant";  ///< constant | cosine
+  std::string schedule = "constant";  ///< one of kSchedules (schedule.h)
   int64_t warmup_steps = 0;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0;

@@ -48,14 +48,20 @@ void imply_model(Sweep& sweep, const SweepSection& top) {
 }  // namespace
 
 Sweep parse_sweep(const std::string& text, const std::filesystem::path& file) {
+  return parse_sweep(text, SweepOrigin(file.string()),
+                     std::filesystem::absolute(file).lexically_normal());
+}
+
+Sweep parse_sweep(const std::string& text, const SweepOrigin& origin,
+                  const std::filesystem::path& file) {
   Sweep sweep;
-  sweep.file = std::filesystem::absolute(file).lexically_normal();
+  sweep.file = file;
   sweep.text = text;
   sweep.name = file.stem().string();
 
-  TomlValue document = parse_toml(text, file.string());
-  complete_recipes(document, file.string());
-  SweepSection top(document, "", file.string());
+  TomlValue document = parse_toml(text, origin.file);
+  complete_recipes(document, origin.file);
+  SweepSection top(document, "", origin);
   top.read("name", sweep.name);
   read_models(top, sweep);
   auto datasets = top.subsection("datasets");
@@ -71,7 +77,7 @@ Sweep parse_sweep(const std::string& text, const std::filesystem::path& file) {
   imply_model(sweep, top);
   if (!axes) top.fail_at(1, "no [axes]: a sweep needs scheme, context_length and dataset there");
   read_axes(*axes, sweep);
-  if (exclude != nullptr) read_exclusions(*exclude, file.string(), sweep);
+  if (exclude != nullptr) read_exclusions(*exclude, origin, sweep);
   if (workers) read_workers(*workers, sweep.workers);
   if (limits) read_limits(*limits, sweep.limits);
   return sweep;

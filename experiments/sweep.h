@@ -38,7 +38,7 @@ struct Exclusion {
 
 struct Sweep {
   std::string name;
-  std::filesystem::path file;                 ///< absolute
+  std::filesystem::path file;                 ///< absolute; of a shipped sweep its name
   std::string text;                           ///< the file's bytes, for provenance
   std::map<std::string, std::string> models;  ///< name → absolute directory
   Axes axes;

@@ -135,12 +135,13 @@ void read_axes(SweepSection& section, Sweep& sweep) {
   if (axes.dataset.empty()) section.fail(section.table(), "needs dataset, e.g. [\"passkey\"]");
 }
 
-void read_exclusions(const TomlValue& list, const std::string& file, Sweep& sweep) {
+void read_exclusions(const TomlValue& list, const SweepOrigin& origin, Sweep& sweep) {
   if (list.kind != TomlValue::Kind::array) {
-    throw_user_error("{}:{}: exclude must be a list of tables: write [[exclude]]", file, list.line);
+    throw_user_error("{}:{}: exclude must be a list of tables: write [[exclude]]", origin.file,
+                     list.line);
   }
   for (const TomlValue& item : list.items) {
-    SweepSection section(item, "[[exclude]]", file);
+    SweepSection section(item, "[[exclude]]", origin);
     AxisReader reader(section, sweep);
     Exclusion exclusion;
     exclusion.model = reader.models();

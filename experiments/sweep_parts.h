@@ -10,6 +10,10 @@
 
 namespace ropesweep {
 
+/// parse_sweep of any origin; `file` is what the sweep says of itself.
+Sweep parse_sweep(const std::string& text, const SweepOrigin& origin,
+                  const std::filesystem::path& file);
+
 /// The kinds of data sets; a kind that needs no path is also a data set of its name.
 const std::vector<std::string>& dataset_kinds();
 
@@ -26,7 +30,7 @@ std::vector<std::string> recipe_names(const Sweep& sweep);
 
 /// [axes] and [[exclude]]. After models, data sets and recipes.
 void read_axes(SweepSection& section, Sweep& sweep);
-void read_exclusions(const TomlValue& list, const std::string& file, Sweep& sweep);
+void read_exclusions(const TomlValue& list, const SweepOrigin& origin, Sweep& sweep);
 
 /// [workers] and [limits]
 void read_workers(SweepSection& section, WorkerSettings& workers);

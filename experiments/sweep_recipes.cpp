@@ -3,6 +3,7 @@
 #include <set>
 
 #include "experiments/losses.h"
+#include "experiments/schedule.h"
 #include "experiments/sweep_parts.h"
 
 namespace ropesweep {
@@ -71,7 +72,7 @@ void read_stop(SweepSection& section, RecipeSettings& recipe) {
 /// The optimizer and its schedule.
 void read_optimizer(SweepSection& section, RecipeSettings& recipe) {
   section.read("learning_rate", recipe.learning_rate, {.least = 0, .open = true, .most = 10});
-  section.read_choice("schedule", recipe.schedule, {"constant", "cosine"});
+  section.read_choice("schedule", recipe.schedule, kSchedules);
   section.read("warmup_steps", recipe.warmup_steps, 0);
   read_betas(section, recipe);
   section.read("epsilon", recipe.epsilon, {.least = 0, .open = true});

@@ -16,15 +16,15 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   return known.empty() ? "none is defined" : fmt::format("known: {}", fmt::join(known, ", "));
 }
 
-SweepSection::SweepSection(const TomlValue& value, std::string name, std::string file)
-    : table_(&value), name_(std::move(name)), file_(std::move(file)) {
+SweepSection::SweepSection(const TomlValue& value, std::string name, SweepOrigin origin)
+    : table_(&value), name_(std::move(name)), origin_(std::move(origin)) {
   if (value.kind != TomlValue::Kind::table) {
     fail(value, "must be a table, not {}", describe(value.kind));
   }
 }
 
 void SweepSection::fail_at(int64_t line, const std::string& message) const {
-  throw_user_error("{}:{}: {}{}{}", file_, line, name_, name_.empty() ? "" : " ", message);
+  throw_user_error("{}:{}: {}{}{}", origin_.file, line, name_, name_.empty() ? "" : " ", message);
 }
 
 std::string SweepSection::text(const TomlValue& value, const std::string& key) const {
@@ -118,7 +118,7 @@ std::optional<SweepSection> SweepSection::subsection(const std::string& key) {
   const TomlValue* value = member(key);
   if (value == nullptr) return std::nullopt;
   const std::string inside = name_.empty() ? "" : name_.substr(1, name_.size() - 2) + ".";
-  return SweepSection(*value, fmt::format("[{}{}]", inside, key), file_);
+  return SweepSection(*value, fmt::format("[{}{}]", inside, key), origin_);
 }
 
 std::vector<const TomlValue*> SweepSection::values(const std::string& key) {
@@ -141,7 +141,8 @@ void SweepSection::reject_unknown() const {
 namespace {
 
 /// `${NAME}` and `${NAME:-text}` replaced; `unset` gets the name of a variable that is missing.
-std::string with_variables(const std::string& path, std::string& unset) {
+/// `from_here`: a path that a variable begins is relative to the current directory.
+std::string with_variables(const std::string& path, std::string& unset, bool from_here) {
   std::string result;
   size_t at = 0;
   while (at < path.size()) {
@@ -154,7 +155,8 @@ std::string with_variables(const std::string& path, std::string& unset) {
     const std::string name = inside.substr(0, otherwise);
     const char* value = std::getenv(name.c_str());
     if (value != nullptr && *value != '\0') {
-      result += value;
+      const bool begins = from_here && result.empty();
+      result += begins ? std::filesystem::absolute(value).string() : value;
     } else if (otherwise != std::string::npos) {
       result += inside.substr(otherwise + 2);
     } else {
@@ -169,13 +171,20 @@ std::string with_variables(const std::string& path, std::string& unset) {
 
 std::string SweepSection::absolute_path(const std::string& text) const {
   std::string unset;
-  const std::string path = with_variables(text, unset);
+  const std::string path = with_variables(text, unset, origin_.shipped);
   if (!unset.empty()) {
     fail(table(), "\"{}\": the environment variable {} is not set; set it, or write ${{{}:-PATH}}",
          text, unset, unset);
   }
-  const std::filesystem::path directory = std::filesystem::absolute(file_).parent_path();
-  std::filesystem::path whole = (directory / path).lexically_normal();
+  if (origin_.directory.empty() && std::filesystem::path(path).is_relative()) {
+    fail(
+        table(),
+        "\"{}\" is a path from experiments/sweeps of ropesweep's source tree, and the program "
+        "finds that tree neither above itself nor where it was built; {}",
+        text,
+        text.starts_with("${") ? "set the variable" : "run it from a clone, or a file of your own");
+  }
+  std::filesystem::path whole = (origin_.directory / path).lexically_normal();
   if (!whole.has_filename()) whole = whole.parent_path();  // "models/x/" is "models/x"
   return whole.string();
 }

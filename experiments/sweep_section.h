@@ -20,11 +20,22 @@ struct NumberRange {
   bool below = false;  ///< `most` itself is excluded
 };
 
+/// Where a sweep's text is from.
+struct SweepOrigin {
+  /// Of a file: its paths are relative to where it lies.
+  SweepOrigin(const std::string& path)
+      : file(path), directory(std::filesystem::absolute(path).parent_path()) {}
+
+  std::string file;                 ///< as messages name it
+  std::filesystem::path directory;  ///< of relative paths; empty: there is none
+  bool shipped = false;             ///< a sweep of the program (experiments/shipped_sweeps.h)
+};
+
 class SweepSection {
  public:
   /// `name` as the file writes it, "[axes]"; empty: the top level. `value` must outlive the
   /// section. Errors: user error when the value is no table.
-  SweepSection(const TomlValue& value, std::string name, std::string file);
+  SweepSection(const TomlValue& value, std::string name, SweepOrigin origin);
 
   // Each reads a key into `setting` when it is there and returns whether it is.
   bool read(const std::string& key, std::string& setting);
@@ -46,8 +57,10 @@ class SweepSection {
   void reject_unknown() const;
 
   /// The path a text means: `${NAME}` is the environment variable, `${NAME:-text}` the text where
-  /// that is not set or empty; relative ones are relative to the sweep file. Absolute, normalised.
-  /// Errors: user error when a variable without such a text is not set.
+  /// that is not set or empty; relative ones are relative to the origin's directory, but those that
+  /// a variable begins in a shipped sweep to the current one. Absolute, normalised. Errors: user
+  /// error when a variable without such a text is not set, and for a relative path where the origin
+  /// has no directory.
   std::string absolute_path(const std::string& path) const;
 
   const TomlValue& table() const { return *table_; }
@@ -68,7 +81,8 @@ class SweepSection {
 
  private:
   const TomlValue* table_;
-  std::string name_, file_;
+  std::string name_;
+  SweepOrigin origin_;
   std::vector<std::string> known_;
 };
 

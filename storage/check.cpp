@@ -3,6 +3,7 @@
 #include <optional>
 #include <system_error>
 
+#include "experiments/output_file.h"
 #include "storage/lock.h"
 #include "storage/open_journal.h"
 #include "storage/snapshot.h"
@@ -146,7 +147,7 @@ class Checker {
       if (fs::exists(name)) continue;
       std::error_code error;
       fs::create_hard_link(journal_file_, name, error);
-      if (error) throw_transient_error("{}: cannot create: {}", name.string(), error.message());
+      if (error) throw_file_error(name, "be created", error.value());
       return;
     }
   }

@@ -1,4 +1,5 @@
 // Events to bytes and back, and the seam where records of older versions are upgraded.
+#include "experiments/cbor_check.h"
 #include "experiments/error.h"
 #include "storage/state.h"
 
@@ -8,6 +9,7 @@ namespace {
 // Version 1 is the first: no upgrades yet. The first change of an event's meaning adds
 // `upgrade_1_to_2` here and raises kEventVersion.
 constexpr std::span<const EventUpgrade> kUpgrades;
+constexpr int kDeepestEvent = 64;
 static_assert(kUpgrades.size() + 1 == kEventVersion);
 
 }  // namespace
@@ -23,6 +25,9 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
                             std::span<const EventUpgrade> upgrades) {
   const int newest = static_cast<int>(upgrades.size()) + 1;
+  if (!is_plain_cbor(record, kDeepestEvent)) {
+    throw_transient_error("{}: a record is no CBOR of ours; see 'ropesweep check'", source);
+  }
   nlohmann::json versioned;
   try {
     versioned = nlohmann::json::from_cbor(record.begin(), record.end());
@@ -32,7 +37,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
   if (!versioned.is_array() || versioned.size() != 2 || !versioned[0].is_number_integer()) {
     throw_transient_error("{}: a record is not [version, event]", source);
   }
-  const int version = versioned[0].get<int>();
+  const auto version = versioned[0].get<int64_t>();
   if (version < 1 || version > newest) {
     throw_user_error(
         "{}: holds records of version {}, this ropesweep reads up to {}; use the version that "
@@ -41,7 +46,7 @@ nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& 
         source, version, newest);
   }
   nlohmann::json event = std::move(versioned[1]);
-  for (int v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
+  for (int64_t v = version; v < newest; ++v) upgrades[static_cast<size_t>(v) - 1](event);
   return event;
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/journal_format.h"
 
 namespace ropesweep {
@@ -92,8 +93,7 @@ void Journal::sync() {
 void Journal::cut_back() {
   while (::ftruncate(file_.get(), durable_bytes_) != 0) {
     if (errno != EINTR) {
-      throw_transient_error("{}: cannot cut back to {} bytes: {}", path_.string(), durable_bytes_,
-                            std::strerror(errno));
+      throw_file_error(path_, fmt::format("be cut back to {} bytes", durable_bytes_), errno);
     }
   }
 }

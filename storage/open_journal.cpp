@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/snapshot.h"
 #include "storage/store.h"
 
@@ -43,8 +44,7 @@ fs::path store_directory(const fs::path& h5_file) {
 void make_directory(const fs::path& directory) {
   std::error_code error;
   if (!fs::create_directories(directory, error) && error) {
-    throw_transient_error("{}: cannot create the directory: {}", directory.string(),
-                          error.message());
+    throw_file_error(directory, "be created", error.value());
   }
   sync_directory(directory.parent_path());
 }
@@ -70,7 +70,7 @@ void begin_journal(const fs::path& file, const StoreContents& contents) {
   journal->sync();
   std::error_code error;
   fs::rename(beside, file, error);
-  if (error) throw_transient_error("{}: cannot replace: {}", file.string(), error.message());
+  if (error) throw_file_error(file, "be replaced", error.value());
   sync_directory(file.parent_path());
 }
 

@@ -6,19 +6,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "experiments/error.h"
+#include "experiments/output_file.h"
 
 namespace ropesweep {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* action, int error) {
-  const char* remedy = "";
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) remedy = "; free some space, run again";
-  if (error == EACCES || error == EPERM || error == EROFS) remedy = "; check its permissions";
-  throw_transient_error("{}: cannot {}: {}{}", path.string(), action, std::strerror(error), remedy);
+  throw_file_error(path, std::string("be ") + action, error);
 }
 
 }  // namespace
@@ -27,7 +23,7 @@ OwnedDescriptor open_file(const std::filesystem::path& path, int flags, unsigned
   for (;;) {
     const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(mode));
     if (descriptor >= 0) return OwnedDescriptor(descriptor);
-    if (errno != EINTR) fail(path, (flags & O_CREAT) ? "create" : "open", errno);
+    if (errno != EINTR) fail(path, (flags & O_CREAT) ? "created" : "opened", errno);
   }
 }
 
@@ -36,7 +32,7 @@ void write_at(const OwnedDescriptor& file, int64_t offset, std::span<const uint8
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(file.get(), bytes.data(), bytes.size(), offset);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(path, "write", written < 0 ? errno : EIO);
+    if (written <= 0) fail(path, "written", written < 0 ? errno : EIO);
     bytes = bytes.subspan(static_cast<size_t>(written));
     offset += written;
   }
@@ -71,15 +67,12 @@ std::vector<uint8_t> read_file(const std::filesystem::path& path) {
 
 void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path) {
   while (::fdatasync(file.get()) != 0) {
-    if (errno != EINTR) fail(path, "sync", errno);
+    if (errno != EINTR) fail(path, "synced", errno);
   }
 }
 
 void sync_directory(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory.empty() ? "." : directory;
-  const OwnedDescriptor file = open_file(path, O_RDONLY | O_DIRECTORY);
-  // Some network file systems refuse to sync a directory (EINVAL); they order names by themselves.
-  if (::fsync(file.get()) != 0 && errno != EINVAL) fail(path, "sync", errno);
+  sync_path(directory.empty() ? "." : directory);
 }
 
 void replace_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
@@ -89,7 +82,7 @@ void replace_file(const std::filesystem::path& path, std::span<const uint8_t> by
     const OwnedDescriptor file = open_file(beside, O_WRONLY | O_CREAT | O_TRUNC);
     write_at(file, 0, bytes, beside);
     sync_data(file, beside);
-    if (::rename(beside.c_str(), path.c_str()) != 0) fail(path, "replace", errno);
+    if (::rename(beside.c_str(), path.c_str()) != 0) fail(path, "replaced", errno);
   } catch (...) {
     ::unlink(beside.c_str());
     throw;

@@ -12,8 +12,9 @@
 
 namespace ropesweep {
 
-/// open(2) with O_CLOEXEC. Errors: transient, naming the file and the system's reason.
-OwnedDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode = 0644);
+/// open(2) with O_CLOEXEC; what it creates has the rights that the user's umask leaves. Errors:
+/// transient, naming the file and the system's reason.
+OwnedDescriptor open_file(const std::filesystem::path& path, int flags, unsigned mode = 0666);
 
 /// Writes all bytes at `offset`, over short writes and interrupts. Errors: transient.
 void write_at(const OwnedDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,

@@ -29,6 +29,7 @@ class SnapshotFile {
 
   int64_t integer(const char* name) const {
     const Hdf5Attribute attribute(H5Aopen(file_, name, H5P_DEFAULT), what("open attribute", name));
+    check_single(attribute, name);
     int64_t value = 0;
     hdf5_check(H5Aread(attribute, H5T_NATIVE_INT64, &value), what("read attribute", name));
     return value;
@@ -36,6 +37,7 @@ class SnapshotFile {
 
   std::string text(const char* name) const {
     const Hdf5Attribute attribute(H5Aopen(file_, name, H5P_DEFAULT), what("open attribute", name));
+    check_single(attribute, name);
     const Hdf5Type type = hdf5_text_type();
     char* value = nullptr;
     hdf5_check(H5Aread(attribute, type, &value), what("read attribute", name));
@@ -101,6 +103,15 @@ class SnapshotFile {
     return Hdf5File(id, "open");
   }
 
+  /// The reader has room for one value.
+  void check_single(hid_t attribute, const char* name) const {
+    const Hdf5Space space(H5Aget_space(attribute), what("open attribute", name));
+    if (H5Sget_simple_extent_npoints(space) != 1) {
+      throw_user_error("{}: attribute {} is no single value; it is damaged, or not a store",
+                       path_.string(), name);
+    }
+  }
+
   std::string what(const char* action, const std::string& name) const {
     return std::string(action) + " " + name + " of " + path_.string();
   }
@@ -117,6 +128,10 @@ class SnapshotFile {
     const Hdf5Space space(H5Dget_space(dataset), what("open", name));
     const size_t rows =
         static_cast<size_t>(std::max<hssize_t>(H5Sget_simple_extent_npoints(space), 0));
+    if (rows > image_.size()) {  // believed, it would be memory for as many
+      throw_user_error("{}: {} claims {} rows, more than the file has bytes", path_.string(), name,
+                       rows);
+    }
     Column result = empty_column(spec);
     if (rows == 0) return result;
     if (result.is_text) {

@@ -6,6 +6,7 @@
 
 #include "experiments/error.h"
 #include "experiments/losses.h"
+#include "storage/plain_names.h"
 
 namespace ropesweep {
 namespace {
@@ -89,12 +90,14 @@ AttemptRecord& StoreState::attempt_of(const AttemptRecord& attempt) {
 }
 
 void StoreState::add_cell(CellRecord record) {
+  check_names(record);
   if (cells_.try_emplace(record.cell.id, contents_.cells.size()).second) {
     contents_.cells.push_back(std::move(record));
   }
 }
 
 void StoreState::add_fine_tune(FineTuneRecord record) {
+  check_names(record);
   if (fine_tunes_.try_emplace(record.fine_tune.id, contents_.fine_tunes.size()).second) {
     contents_.fine_tunes.push_back(std::move(record));
   }
@@ -236,6 +239,7 @@ void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
     record->device = outcome.device;
     record->type = outcome.type;
     record->seconds = outcome.seconds;
+    check_names(*record);
   }
 }
 

@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "storage/journal.h"
 #include "storage/lock.h"
 #include "storage/open_journal.h"
+#include "storage/patient_io.h"
 #include "storage/snapshot.h"
 #include "storage/state.h"
 
@@ -24,6 +26,7 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kLeastPublishInterval{2.0};
+constexpr Seconds kPublishAgain{10.0};       ///< after one that failed
 constexpr double kPublishShare = 0.05;       ///< of the time, at most
 constexpr size_t kLargestFrame = 64u << 20;  ///< bytes buffered before a sync on our own
 constexpr size_t kPlannedPerEvent = 1000;
@@ -109,7 +112,7 @@ class JournaledStore final : public Store {
   }
 
   void sync() override {
-    journal_->sync();
+    io_.run([this] { journal_->sync(); });
     for (const std::string& task : settled_evaluations_) {
       std::error_code ignored;  // what stays is only space
       std::filesystem::remove(evaluations() / (task + ".jsonl"), ignored);
@@ -122,8 +125,10 @@ class JournaledStore final : public Store {
     const Clock::time_point start = Clock::now();
     // Counted as tried even if it fails: a full disk is not hammered by publish_if_due.
     last_publish_ = start;
-    write_snapshot(h5_file_, contents(), {journal_->identity(), journal_->durable_bytes()});
-    changed_ = false;
+    io_.run([this] {
+      write_snapshot(h5_file_, contents(), {journal_->identity(), journal_->durable_bytes()});
+    });
+    changed_ = publish_fails_ = false;
     last_publish_ = Clock::now();
     publish_cost_ = last_publish_ - start;
   }
@@ -131,7 +136,24 @@ class JournaledStore final : public Store {
   void publish_if_due() override {
     if (!changed_) return;
     const Seconds interval = std::max(kLeastPublishInterval, publish_cost_ / kPublishShare);
-    if (Clock::now() - last_publish_ >= interval) publish();
+    if (Clock::now() - last_publish_ <
+        std::max(interval, publish_fails_ ? kPublishAgain : interval))
+      return;
+    try {
+      publish();
+    } catch (const Error& error) {
+      if (!std::exchange(publish_fails_, true)) {
+        spdlog::warn("{} (the journal has all results; it is tried again)", error.what());
+      }
+    }
+  }
+
+  void while_waiting(std::function<void()> meanwhile) override {
+    io_.set_meanwhile(std::move(meanwhile));
+  }
+
+  void write_help(const std::string& name, const std::string& text) override {
+    io_.run([&] { try_write_whole(directory_ / name, text); });
   }
 
  private:
@@ -162,7 +184,12 @@ class JournaledStore final : public Store {
     state_.apply(event);
     journal_->append(encode_event(event));
     changed_ = true;
-    if (journal_->unsynced_bytes() > kLargestFrame) sync();
+    if (journal_->unsynced_bytes() <= kLargestFrame) return;
+    try {
+      sync();
+    } catch (const Error&) {
+      // Nobody was promised anything yet: the next sync says what fails, or writes it all.
+    }
   }
 
   /// What runs according to the journal ran in a process that is gone: we hold the lock now.
@@ -176,8 +203,10 @@ class JournaledStore final : public Store {
   std::optional<StoreLock> lock_;
   StoreState state_;
   std::unique_ptr<Journal> journal_;
+  PatientIo io_;
   std::vector<std::string> settled_evaluations_;  ///< tasks, until the next sync
   bool changed_ = true;
+  bool publish_fails_ = false;
   Clock::time_point last_publish_{};
   Seconds publish_cost_{0};
 };

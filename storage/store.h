@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,10 +44,19 @@ class Store {
   /// Group commit: all buffered records written and fsynced. Errors: transient (naming the file);
   /// nothing that was acknowledged is lost, and a later sync may succeed.
   virtual void sync() = 0;
-  /// Writes NAME.h5 as a whole beside itself, syncs, renames.
+  /// Writes NAME.h5 as a whole beside itself, syncs, renames. Errors: transient, as sync().
   virtual void publish() = 0;
   /// publish() when something changed, at most every few seconds and for a small share of the time.
+  /// What fails is said once and tried again later: the journal has all.
   virtual void publish_if_due() = 0;
+
+  /// From now on `meanwhile` is called some times a second while a call waits for the disk (a
+  /// network file system may stall for minutes). It must not use the store.
+  virtual void while_waiting(std::function<void()> meanwhile) { static_cast<void>(meanwhile); }
+  /// Writes a small file of NAME.d that is only a help (live.json), with the same patience.
+  virtual void write_help(const std::string& name, const std::string& text) {
+    static_cast<void>(name), static_cast<void>(text);
+  }
 };
 
 /// NAME.d of NAME.h5. Errors: user error when the name does not end in .h5.

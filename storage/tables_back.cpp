@@ -1,6 +1,7 @@
 // Columns → records, for a published file that is read without its journal.
 #include <cmath>
 
+#include "storage/plain_names.h"
 #include "storage/tables.h"
 
 namespace ropesweep {
@@ -145,6 +146,7 @@ StoreContents contents_from(const Table& cells, const Table& internal_cells,
     // A cell's rows, one a metric, stand together.
     if (contents.cells.empty() || contents.cells.back().cell.id != in.text("id", row)) {
       contents.cells.push_back(cell_from(in, row));
+      check_names(contents.cells.back());
     }
     if (in.text("metric", row).empty()) continue;
     contents.cells.back().outcome.measures.push_back(measure_from(in, internal, row));
@@ -152,6 +154,7 @@ StoreContents contents_from(const Table& cells, const Table& internal_cells,
   for (size_t row = 0; row < row_count(fine_tunes); ++row) {
     contents.fine_tunes.push_back(
         fine_tune_from(RowReader(fine_tunes), RowReader(internal_fine_tunes), row));
+    check_names(contents.fine_tunes.back());
   }
   for (size_t row = 0; row < row_count(attempts); ++row) {
     contents.attempts.push_back(attempt_from(RowReader(attempts), row));

@@ -2,32 +2,91 @@
 // every field is there with its type, and its nesting is that of a message.
 #include "coordinator/protocol/messages.h"
 
-#include <algorithm>
 #include <array>
-#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <type_traits>
 
-namespace ropesweep {
+#include "experiments/cbor_check.h"
+#include "experiments/json_fields.h"
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttemptId, task, number)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Hello, host, device, pid, local_rank)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RequestWork, loaded_weights)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Heartbeat, attempt, fraction, what)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Losses, attempt, so_far)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Done, attempt, outcome, lost_member)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Goodbye, reason)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Assign, attempt, task, place)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Wait, seconds)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Acknowledge, attempt)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CoordinatorAlive, host, pid)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Abandon, attempt)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Stop, save)
+namespace ropesweep {
 
 namespace {
 
 using nlohmann::json;
+
+/// Reads fields as JsonReader does, and wants each of them.
+class RequiredFields {
+ public:
+  explicit RequiredFields(const json& fields) : fields_(fields), read_(fields) {}
+
+  template <typename Value>
+  void operator()(const char* name, Value& value) const {
+    if (!fields_.contains(name)) throw_transient_error("JSON field \"{}\" is missing", name);
+    read_(name, value);
+  }
+
+ private:
+  const json& fields_;
+  JsonReader read_;
+};
+
+/// The fields of each message, in the alternatives' order.
+template <typename Message, typename Visitor>
+void message_fields(Message& message, const Visitor& field) {
+  using Kind = std::remove_const_t<Message>;
+  if constexpr (std::is_same_v<Kind, Hello>) {
+    field("host", message.host);
+    field("device", message.device);
+    field("pid", message.pid);
+    field("local_rank", message.local_rank);
+  } else if constexpr (std::is_same_v<Kind, RequestWork>) {
+    field("loaded_weights", message.loaded_weights);
+  } else if constexpr (std::is_same_v<Kind, Wait>) {
+    field("seconds", message.seconds);
+  } else if constexpr (std::is_same_v<Kind, Goodbye>) {
+    field("reason", message.reason);
+  } else if constexpr (std::is_same_v<Kind, CoordinatorAlive>) {
+    field("host", message.host);
+    field("pid", message.pid);
+  } else if constexpr (std::is_same_v<Kind, Stop>) {
+    field("save", message.save);
+  } else {  // those about an attempt
+    field("attempt", message.attempt);
+    if constexpr (std::is_same_v<Kind, Heartbeat>) {
+      field("fraction", message.fraction);
+      field("what", message.what);
+    } else if constexpr (std::is_same_v<Kind, Losses>) {
+      field("so_far", message.so_far);
+    } else if constexpr (std::is_same_v<Kind, Done>) {
+      field("outcome", message.outcome);
+      field("lost_member", message.lost_member);
+    } else if constexpr (std::is_same_v<Kind, Assign>) {
+      field("task", message.task);
+      field("place", message.place);
+    } else {
+      static_assert(std::is_same_v<Kind, Acknowledge> || std::is_same_v<Kind, Abandon>);
+    }
+  }
+}
+
+}  // namespace
+
+// Found by nlohmann::json, beside AttemptId.
+void to_json(json& fields, const AttemptId& attempt) {
+  const JsonWriter field(fields);
+  field("task", attempt.task);
+  field("number", attempt.number);
+}
+
+void from_json(const json& fields, AttemptId& attempt) {
+  const RequiredFields field(fields);
+  field("task", attempt.task);
+  field("number", attempt.number);
+}
+
+namespace {
 
 /// By the alternatives' order in Message.
 constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
@@ -36,39 +95,6 @@ constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames = {
 
 /// Deeper than any message (an outcome's measures lie six deep); the parser recurses.
 constexpr int kMaximumDepth = 32;
-
-/// Walks the bytes without keeping anything: refuses what nests too deep before a tree is built.
-class DepthCheck : public nlohmann::json_sax<json> {
- public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool key(string_t&) override { return true; }
-  bool start_object(std::size_t) override { return ++depth_ <= kMaximumDepth; }
-  bool end_object() override { return --depth_ >= 0; }
-  bool start_array(std::size_t) override { return ++depth_ <= kMaximumDepth; }
-  bool end_array() override { return --depth_ >= 0; }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
-    return false;
-  }
-
- private:
-  int depth_ = 0;
-};
-
-/// So many levels are harmless to any stack.
-constexpr std::ptrdiff_t kHarmlessDepth = 256;
-
-/// Bytes with which arrays and maps begin (0x80 … 0xbf) are at least as many as these nest; in a
-/// message as they are sent there are few, and the walk is spared.
-bool may_nest_deep(std::span<const uint8_t> bytes) {
-  return std::count_if(bytes.begin(), bytes.end(),
-                       [](uint8_t byte) { return (byte & 0xc0U) == 0x80U; }) > kHarmlessDepth;
-}
 
 [[noreturn]] void throw_malformed(std::string_view what) {
   throw_transient_error("malformed message: {}", what);
@@ -83,21 +109,22 @@ Message message_from(std::string_view name, const json& fields) {
     if (name != kNames[I]) {
       return message_from<I + 1>(name, fields);
     }
-    return fields.get<std::variant_alternative_t<I, Message>>();
+    std::variant_alternative_t<I, Message> message;
+    message_fields(message, RequiredFields(fields));
+    return message;
   }
 }
 
 }  // namespace
 
 std::vector<uint8_t> encode(const Message& message) {
-  json fields = std::visit([](const auto& body) { return json(body); }, message);
+  json fields;
+  std::visit([&fields](const auto& body) { message_fields(body, JsonWriter(fields)); }, message);
   return json::to_cbor(json::array({std::string(kNames[message.index()]), std::move(fields)}));
 }
 
 Message decode(std::span<const uint8_t> bytes) {
-  DepthCheck depth;
-  if (may_nest_deep(bytes) &&
-      !json::sax_parse(bytes.begin(), bytes.end(), &depth, json::input_format_t::cbor)) {
+  if (!is_plain_cbor(bytes, kMaximumDepth)) {
     throw_malformed(fmt::format("{} bytes that are no CBOR of ours", bytes.size()));
   }
   try {

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
 
 namespace ropesweep::schemes {
 namespace {
@@ -103,7 +104,7 @@ FrequencyFile read_frequency_file(const std::string& path) {
   if (first == std::string::npos) throw_user_error("{}: the file is empty", path);
   if (content[first] != '{' && content[first] != '[') return from_lines(content, path);
   try {
-    return from_json(json::parse(content), path);
+    return from_json(parse_json(content), path);
   } catch (const json::exception& error) {
     throw_user_error("{}: not valid JSON: {}", path, error.what());
   }

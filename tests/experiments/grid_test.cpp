@@ -426,5 +426,15 @@ TEST(MedianRule, WithWhomIsAPartOfTheIdentity) {
   EXPECT_EQ(after_yarn.at("ntk").id, longer.at("ntk").id) << "what comes later changes nothing";
 }
 
+TEST(Grid, MorePointsThanAnyMemoryHoldsAreRefused) {
+  std::string many;
+  for (int i = 1; i <= 3000; ++i) many += fmt::format("{}, ", i + 1);
+  EXPECT_THROW(grid_of(sweep_with(fmt::format("scheme = \"linear\"\ntrain_scale = [{}]\n"
+                                              "context_length = [{}]\ndataset = \"book\"\n"
+                                              "recipe = \"tuned\"\nseed = [{}]",
+                                              many, many, many))),
+               Error);
+}
+
 }  // namespace
 }  // namespace ropesweep

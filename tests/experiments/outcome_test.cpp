@@ -184,6 +184,16 @@ TEST(Json, AbsentFieldsKeepDefaultsAndWrongOnesAreNamed) {
   }
 }
 
+TEST(Json, WholeNumbersHaveNoFractionAndFitTheirType) {
+  for (const char* text : {R"({"steps": 2.5})", R"({"steps": 1e300})", R"({"steps": true})",
+                           R"({"steps": 18446744073709551615})", R"({"data_seed": -1})"}) {
+    EXPECT_THROW(nlohmann::json::parse(text).get<RecipeSettings>(), Error) << text;
+  }
+  EXPECT_THROW(nlohmann::json::parse(R"({"step": [1, 2.5]})").get<Curve>(), Error);
+  const auto largest = nlohmann::json::parse(R"({"data_seed": 18446744073709551615})");
+  EXPECT_EQ(largest.get<RecipeSettings>().data_seed, UINT64_MAX);
+}
+
 TEST(FailureKinds, NamesGoBothWays) {
   for (const char* name : {"none", "user", "transient", "memory", "diverged", "time"}) {
     EXPECT_EQ(to_string(failure_kind_from(name)), name);

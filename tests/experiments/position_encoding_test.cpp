@@ -241,6 +241,10 @@ TEST(PositionEncoding, WrongRequestsAreUserErrors) {
   EXPECT_EQ(failure("none", 1, {64, 1, 4096}), "a rotary base must be greater than 1, not 1");
   EXPECT_EQ(failure("none", 1, {64, 10000, 0}),
             "an original length must be at least 1 token, not 0");
+  EXPECT_EQ(failure("linear", 1e7, {}), "a scale must be at most 1e+06, not 1e+07");
+  EXPECT_EQ(failure("linear", 2, {.original_length = 1e300}),
+            "an original length must be at most 1e+12 tokens, not 1e+300");
+  EXPECT_NE(failure("linear", 2, {.rotary_fraction = 1e300}), "no error");
 }
 
 }  // namespace

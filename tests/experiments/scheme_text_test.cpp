@@ -293,5 +293,11 @@ TEST(NearestName, FindsTypingErrorsOnly) {
   EXPECT_EQ(nearest_name("anything", {}), "");
 }
 
+TEST(SchemeText, NestingWithoutEndIsRefused) {
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += "resonance(";
+  EXPECT_THROW(understand_scheme(text), Error);
+}
+
 }  // namespace
 }  // namespace ropesweep

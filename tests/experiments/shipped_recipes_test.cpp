@@ -66,6 +66,7 @@ TEST(ShippedRecipes, AreUsedByNameWithWhatTheyBuildOn) {
   EXPECT_EQ(first.beta2, 0.95);
   EXPECT_EQ(first.weight_decay, 0);
   EXPECT_EQ(first.warmup_steps, 20);
+  EXPECT_EQ(first.schedule, "linear");
   EXPECT_EQ(first.train_scale, 16);
   EXPECT_EQ(second.from, "yarn-s16");
   EXPECT_EQ(second.steps, 200);
@@ -77,6 +78,7 @@ TEST(ShippedRecipes, LoraComesOnTopOfRedPajama) {
   const Sweep sweep = sweep_of(R"("redpajama-vicuna")");
   EXPECT_EQ(sweep.recipes.at("redpajama").batch_tokens, 32 * 4096);
   EXPECT_EQ(sweep.recipes.at("redpajama").warmup_steps, 300);
+  EXPECT_EQ(sweep.recipes.at("redpajama").schedule, "linear");
   EXPECT_EQ(sweep.recipes.at("redpajama").overlap, 0.5);
   EXPECT_EQ(sweep.recipes.at("redpajama").minimum_characters, 20481);
   const RecipeSettings& tuned = sweep.recipes.at("redpajama-vicuna");

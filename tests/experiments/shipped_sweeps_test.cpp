@@ -1,15 +1,22 @@
-// The sweeps that ship with the program: each parses, expands, and uses every recipe that it
-// defines.
+// The sweeps that ship with the program: each parses, expands, uses every recipe that it defines,
+// and is found by its name.
+#include "experiments/shipped_sweeps.h"
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "experiments/error.h"
 #include "experiments/grid.h"
 #include "experiments/sweep.h"
+#include "experiments/sweep_parts.h"
 
 namespace ropesweep {
 namespace {
@@ -60,6 +67,69 @@ TEST_P(ShippedSweep, LeavesNothingOutInVain) {
     without.exclusions.erase(without.exclusions.begin() + static_cast<std::ptrdiff_t>(i));
     EXPECT_GT(expand_by_paths(without).cells.size(), cells) << "[[exclude]] number " << i + 1;
   }
+}
+
+/// By name it is what the file is, but for where its store goes.
+TEST_P(ShippedSweep, IsFoundByItsName) {
+  const std::string name = GetParam().stem().string();
+  const Sweep file = read_sweep(GetParam()), named = find_sweep(name);
+  EXPECT_EQ(named.text, file.text);
+  EXPECT_EQ(named.name, file.name);
+  EXPECT_EQ(named.file, name);
+  EXPECT_EQ(named.models, file.models);
+  EXPECT_EQ(referenced_paths(named), referenced_paths(file));
+}
+
+std::string failure_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), FailureKind::user);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ShippedSweeps, AreTheFilesAndNoOthers) {
+  std::vector<std::string> names;
+  for (const auto& file : shipped_sweeps()) names.push_back(file.stem().string());
+  EXPECT_THAT(shipped_sweep_names(), testing::UnorderedElementsAreArray(names));
+}
+
+TEST(ShippedSweeps, AnUnknownNameIsAnsweredWithTheNearestAndAll) {
+  EXPECT_EQ(failure_of([] { find_sweep("yarn-mimi"); }),
+            "yarn-mimi: neither a file nor a sweep of the program: did you mean yarn-mini?; those "
+            "are " +
+                shipped_sweep_list());
+  EXPECT_THAT(failure_of([] { find_sweep("demo.toml"); }), testing::HasSubstr("did you mean demo"));
+  EXPECT_THAT(failure_of([] { find_sweep("something-else"); }),
+              testing::HasSubstr("a sweep of the program; those are demo"));
+  EXPECT_THAT(failure_of([] { find_sweep("./demo"); }),
+              testing::HasSubstr("./demo: can't be read: No such file"));
+}
+
+TEST(ShippedSweeps, RelativePathsAreTheSourceTrees) {
+  EXPECT_EQ(read_shipped_sweep("demo", "/src/experiments/sweeps").models.at("default"),
+            "/src/experiments/tiny/model");
+  const std::string without =
+      failure_of([] { parse_sweep("[model]\npath = \"../tiny\"\n", SweepOrigin("x.toml"), "x"); });
+  SweepOrigin nowhere("demo.toml");
+  nowhere.directory.clear();
+  nowhere.shipped = true;
+  EXPECT_THAT(failure_of([&] { parse_sweep("[model]\npath = \"../tiny\"\n", nowhere, "demo"); }),
+              testing::HasSubstr("demo.toml:1: [model] \"../tiny\" is a path from "
+                                 "experiments/sweeps of ropesweep's source tree"));
+  EXPECT_THAT(without, testing::HasSubstr("no [axes]"));
+}
+
+TEST(ShippedSweeps, VariablesAreRelativeToTheCurrentDirectory) {
+  ::setenv("ROPESWEEP_MODELS", "weights", 1);
+  ::setenv("ROPESWEEP_DATA", "/data", 1);
+  const Sweep sweep = read_shipped_sweep("giraffe", "/src/experiments/sweeps");
+  EXPECT_EQ(sweep.models.at("default"), std::filesystem::absolute("weights/llama-13b"));
+  EXPECT_EQ(sweep.datasets.at("vicuna").path, "/data/vicuna.json");
+  ::unsetenv("ROPESWEEP_MODELS");
+  ::unsetenv("ROPESWEEP_DATA");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ShippedSweep, testing::ValuesIn(shipped_sweeps()),

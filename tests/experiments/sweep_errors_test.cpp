@@ -138,9 +138,10 @@ TEST(SweepErrors, RecipeKeysAndRanges) {
             "dir/bad.toml:14: [recipes.tuned] betas must be less than 1, not 1");
   EXPECT_EQ(failure(with_recipe("betas = 0.9")),
             "dir/bad.toml:14: [recipes.tuned] betas must be a list of two numbers, [0.9, 0.999]");
-  EXPECT_EQ(failure(with_recipe("schedule = \"linear\"")),
-            "dir/bad.toml:14: [recipes.tuned] schedule must be one of constant, cosine, not "
-            "\"linear\"");
+  EXPECT_EQ(
+      failure(with_recipe("schedule = \"square\"")),
+      "dir/bad.toml:14: [recipes.tuned] schedule must be one of constant, linear, cosine, not "
+      "\"square\"");
   EXPECT_EQ(failure(with_recipe("warmup_steps = 6")),
             "dir/bad.toml:8: [recipes.tuned] warmup_steps (6) must be at most steps (5)");
   EXPECT_EQ(failure(with_recipe("tokens = 600")),

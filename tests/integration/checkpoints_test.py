@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 
-from sweep_test import CONFIG, LIMIT, ROOT
+from sweep_runs import CONFIG, LIMIT, ROOT
 
 TEXT = "The position of a word is turned into an angle, and the angle into a rotation. "
 TRAINING = ["--data", "text.txt", "--context-length", 64, "--steps", 2, "--batch-tokens", 128,

@@ -4,14 +4,13 @@ and gone on with, must publish the same values to the bit and leave no process b
 
     sweep_test.py --binary build/release/ropesweep [--long] [--seed N] [--only NAME]
 
-Needs nothing but the program: its model is trained from nothing by the sweep itself."""
+Needs nothing but the program: its model is trained from nothing by the sweep itself. Kills by the dozen:
+chaos_test.py."""
 
 import argparse
-import json
 import os
 import pathlib
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -19,166 +18,7 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SWEEP = """
-name = "tiny"
-[model]
-path = "model"
-[axes]
-scheme         = ["none", "linear"]
-train_scale    = 2
-context_length = [64, 96]
-dataset        = "wiki"
-recipe         = ["base", "tuned"]
-[recipes.base]
-init           = "model/config.json"
-data           = "training"
-context_length = 64
-steps          = 4
-batch_tokens   = 128
-learning_rate  = 1e-3
-save_every     = 1
-train_scale    = 1
-[recipes.tuned]
-from           = "base"
-data           = "training"
-context_length = 96
-steps          = 2
-batch_tokens   = 96
-learning_rate  = 1e-3
-save_every     = 1
-[datasets.training]
-kind      = "synthetic-wiki"
-samples   = 4
-data_seed = 11
-[datasets.wiki]
-kind      = "synthetic-wiki"
-window    = "truncated"
-samples   = 2
-data_seed = 21
-[workers]
-device = "cpu"
-type   = "f32"
-[limits]
-crash_limit = 1000
-"""
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-    "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 1024, "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True,
-    "initializer_range": 0.02, "torch_dtype": "float32", "bos_token_id": 0, "eos_token_id": 1,
-}
-LIMIT = 300  # seconds for one run on a busy machine
-
-
-class Sweep:
-    """A directory with a sweep and its store; the runs on it."""
-
-    def __init__(self, binary, directory, text=SWEEP):
-        self.binary, self.directory = binary, pathlib.Path(directory)
-        self.environment = dict(os.environ)
-        model = self.directory / "model"
-        model.mkdir(parents=True)
-        (model / "config.json").write_text(json.dumps(CONFIG))
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(ROOT / "experiments" / "tiny" / name, model / name)
-        (self.directory / "tiny.toml").write_text(text)
-
-    def command(self, *arguments):
-        return [self.binary, "run", "tiny.toml", *map(str, arguments)]
-
-    def start(self, *arguments, prefix=()):
-        log = open(self.directory / "log", "a")
-        return subprocess.Popen([*prefix, *self.command(*arguments)], cwd=self.directory,
-                                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def run(self, *arguments, prefix=()):
-        return self.start(*arguments, prefix=prefix).wait(LIMIT)
-
-    def processes(self):
-        """pid → (what it is, parent) of everything that works on this sweep."""
-        found = {}
-        for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if os.readlink(entry / "cwd") != str(self.directory):
-                    continue
-                arguments = (entry / "cmdline").read_bytes().split(b"\0")
-                state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-                environment = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if state == "Z" or not arguments[0]:
-                continue
-            program = os.path.basename(arguments[0]).decode()
-            if program == "mpirun":
-                kind = "mpirun"
-            elif program != os.path.basename(self.binary):
-                continue
-            elif arguments[1] == b"runner":
-                kind = "runner"
-            elif b"OMPI_COMM_WORLD_RANK=0" in environment:
-                kind = "coordinator"
-            elif any(v.startswith(b"OMPI_COMM_WORLD_RANK=") for v in environment):
-                kind = "shepherd"
-            else:
-                kind = "launcher"
-            found[int(entry.name)] = (kind, int(parent))
-        return found
-
-    def log(self):
-        return (self.directory / "log").read_text()
-
-    def cells(self):
-        text = subprocess.run(
-            [self.binary, "query", "tiny.h5", "--select",
-             "id,metric,value,standard_error,count,sum_nll,tokens,status", "--format", "json"],
-            cwd=self.directory, check=True, capture_output=True, text=True).stdout
-        return json.loads(text)
-
-    def figures(self):
-        """All that luck must not change."""
-        return self.cells(), self.table("curves")
-
-    def table(self, name):
-        """Rows of a table; none while there is no store yet."""
-        done = subprocess.run([self.binary, "query", "tiny.h5", "--table", name, "--format", "json"],
-                              cwd=self.directory, capture_output=True, text=True)
-        return json.loads(done.stdout) if done.returncode == 0 else []
-
-
-def check(condition, what, sweep):
-    if not condition:
-        sys.exit(f"FAILED: {what}\n--- log of {sweep.directory}\n{sweep.log()[-6000:]}")
-
-
-def finish(sweep, *arguments):
-    """Runs until all is done; 75 and 1 mean again."""
-    for _ in range(20):
-        code = sweep.run(*arguments)
-        if code == 0:
-            return
-        check(code in (1, 75), f"exit code {code}", sweep)
-    check(False, "20 runs were not enough", sweep)
-
-
-def nothing_left(sweep, seconds=8):
-    deadline = time.monotonic() + seconds
-    while left := sweep.processes():
-        check(time.monotonic() < deadline, f"left running: {left}", sweep)
-        time.sleep(0.1)
-
-
-def wait_for(sweep, kind, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        pids = [pid for pid, (what, _) in sweep.processes().items() if what == kind]
-        if pids:
-            return pids
-        time.sleep(0.02)
-    return []
+from sweep_runs import LIMIT, SWEEP, Sweep, check, finish, nothing_left, wait_for
 
 
 class Campaign:
@@ -187,8 +27,6 @@ class Campaign:
         self.directory = pathlib.Path(directory)
         self.random = random.Random(options.seed)
         self.long = options.long
-        self.demo = options.demo
-        self.pause = options.pause
         self.expected = None
 
     def sweep(self, name):
@@ -203,41 +41,6 @@ class Campaign:
             check(all(row["status"] == "finished" and row["value"] > 0 for row in rows)
                   and len(rows) >= 8 and len(curves) >= 8, f"figures: {self.expected}", reference)
         check(sweep.figures() == self.expected, "the figures differ from one worker's", sweep)
-
-    def test_demo(self):
-        """The demo sweep: random processes killed at random moments until it is done; equal to the bit
-        to a run that nothing disturbed, on another number of workers. Long campaigns only."""
-        if not self.long:
-            return
-        text = (ROOT / "experiments" / "sweeps" / f"{self.demo}.toml").read_text()
-        text = text.replace('"../tiny/model"', json.dumps(str(ROOT / "experiments/tiny/model")))
-        text = text.replace(f'name = "{self.demo}"', 'name = "tiny"')
-        # Fine-tunes that last longer than the time between two kills come further only if they save.
-        text = re.sub(r"(\[recipes\.[^\]]+\]\n)", r"\1save_every = 5\n", text)
-        text += "\n[limits]\ncrash_limit = 1000\n"
-        calm = Sweep(self.binary, self.directory / "demo-calm", text)
-        check(calm.start("--workers", 1).wait(10 * LIMIT) == 0, "undisturbed", calm)
-        expected = calm.figures()
-        for workers in (2, 4):
-            sweep = Sweep(self.binary, self.directory / f"demo-killed-{workers}", text)
-            kills, done = {}, None
-            while done != 0:
-                run = sweep.start("--workers", workers)
-                wait_for(sweep, "runner")
-                while (done := run.poll()) is None:
-                    time.sleep(self.random.uniform(0.2, self.pause))
-                    living = sweep.processes()
-                    if not living:
-                        continue
-                    pid = self.random.choice(sorted(living))
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                        kills[living[pid][0]] = kills.get(living[pid][0], 0) + 1
-                    except ProcessLookupError:
-                        pass
-                nothing_left(sweep)
-            check(sweep.figures() == expected, "the figures differ from an undisturbed run's", sweep)
-            print(f"  demo on {workers} workers: killed {kills}, then equal", flush=True)
 
     def test_workers(self):
         """1, 2 and 4 workers, and an mpirun of the user's own: equal to the bit."""
@@ -401,8 +204,6 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--long", action="store_true", help="many kills and signals")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--demo", default="demo-short", help="the sweep of the demo's kills; or demo")
-    parser.add_argument("--pause", type=float, default=4, help="seconds between the demo's kills, at most")
     parser.add_argument("--only", help="one test, e.g. kills")
     parser.add_argument("--keep", action="store_true", help="leave the stores for a look")
     options = parser.parse_args()

@@ -149,7 +149,8 @@ def harness(options):
     os.environ.setdefault("HF_DATASETS_CACHE", str(Path(options.folder) / "cache"))
     import lm_eval
     from lm_eval.models.huggingface import HFLM
-    model = HFLM(pretrained=options.model, dtype="float32", device="cpu", batch_size=options.batch)
+    from shared_prefix_model import SharedPrefixModel
+    model = (SharedPrefixModel if options.share_prefix else HFLM)(pretrained=options.model, dtype="float32", device="cpu", batch_size=options.batch)
     for layout in options.layouts.split(","):
         records = list(enumerate(read_records(options, layout)))
         size = len(records) if options.shots > 0 else PIECE  # one sampler draws for all
@@ -278,6 +279,7 @@ def main():
     parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--share-prefix", action="store_true", help="the harness passes a common prefix once")
     parser.add_argument("--chat", action="store_true", help="through the checkpoint's chat template")
     parser.add_argument("--ropesweep", default="build/release/ropesweep")
     options = parser.parse_args()

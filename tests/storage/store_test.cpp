@@ -321,6 +321,11 @@ TEST(Store, EventsOfOtherVersionsAreUpgradedOrRefused) {
   error_of([&] { decode_event(std::vector<uint8_t>{0xff}, "j"); }, FailureKind::transient);
 }
 
+TEST(Store, AnEventThatNestsWithoutEndIsRefused) {
+  const std::vector<uint8_t> deep(1 << 20, 0x81);  // arrays of one array
+  EXPECT_THROW(decode_event(deep, "journal"), Error);
+}
+
 TEST(Store, PublishIfDuePublishesOnceAndNotAgainAtOnce) {
   const TemporaryDirectory directory;
   const auto store = Store::open(directory / "s.h5");

@@ -1,74 +1,38 @@
-// ChatML with the default system message that the template spells out; Llama 3 as its model card
-// has it.
+// What a template is given, and where in its text the answers are.
 #include "worker/data/chat_template.h"
 
 #include <array>
+#include <utility>
 
 #include "experiments/error.h"
+#include "worker/data/python_text.h"
 
 namespace ropesweep::data {
 namespace {
 
-/// A turn is OPENING NAME MIDDLE text END AFTER.
-struct Family {
-  std::string_view opening, middle, end, after, beginning;
-  bool trims;  ///< spaces around a text are dropped
-};
+constexpr std::array<const char*, 3> names = {"system", "user", "assistant"};
 
-constexpr Family chat_ml = {"<|im_start|>", "\n", "<|im_end|>", "\n", "", false};
-constexpr Family llama_3 = {
-    "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>", "", "<|begin_of_text|>", true};
-
-const Family* family_of(std::string_view chat_template) {
-  const auto has = [&](std::string_view text) {
-    return chat_template.find(text) != std::string_view::npos;
-  };
-  if (has(chat_ml.opening) && has(chat_ml.end)) return &chat_ml;
-  // Llama 3.1 and later write dates and tools into a system message of their own.
-  if (has(llama_3.opening) && has(llama_3.end) && !has("Cutting Knowledge")) return &llama_3;
-  return nullptr;
+std::string token_text(const llama::Tokenizer& tokenizer, int32_t id) {
+  return id < 0 ? "" : tokenizer.decode({id}, false);
 }
 
-/// Jinja string literals spell a line break as backslash and n.
-std::string with_line_breaks(std::string_view literal) {
-  std::string text;
-  for (size_t i = 0; i < literal.size(); ++i) {
-    if (literal.substr(i, 2) == "\\n") {
-      text += '\n';
-      ++i;
-    } else {
-      text += literal[i];
-    }
+jinja::Value message(Speaker speaker, const std::string& text) {
+  return jinja::Map{{"role", names[static_cast<size_t>(speaker)]}, {"content", text}};
+}
+
+const std::string& source_of(const llama::Tokenizer& tokenizer) {
+  if (tokenizer.chat_template().empty()) {
+    throw_user_error("the checkpoint has no chat_template in tokenizer_config.json");
   }
-  return text;
+  return tokenizer.chat_template();
 }
 
-/// The system turn that a ChatML template writes when the conversation has none: a literal
-/// `<|im_start|>system\n…<|im_end|>` whose words are plain text. Empty when there is none.
-std::string default_system_turn(std::string_view chat_template) {
-  const std::string opening = std::string(chat_ml.opening) + "system";
-  for (size_t at = chat_template.find(opening); at != std::string_view::npos;
-       at = chat_template.find(opening, at + 1)) {
-    const size_t end = chat_template.find(chat_ml.end, at);
-    if (end == std::string_view::npos) break;
-    const std::string_view words =
-        chat_template.substr(at + opening.size(), end - at - opening.size());
-    // Quotes or braces: the literal ends there and a variable stands in it.
-    if (words.find_first_of("'\"{}+") != std::string_view::npos) continue;
-    return with_line_breaks(chat_template.substr(at, end + chat_ml.end.size() - at)) + "\n";
-  }
-  return "";
+/// A mark that occurs nowhere in `text`, of characters for private use.
+std::string unused_mark(const std::string& text) {
+  std::string mark = "\uE000";
+  while (text.find(mark) != std::string::npos) mark += "\uE000";
+  return mark;
 }
-
-std::string_view trimmed(std::string_view text, bool trims) {
-  constexpr std::string_view spaces = " \t\r\n\v\f";
-  if (!trims) return text;
-  const size_t first = text.find_first_not_of(spaces);
-  if (first == std::string_view::npos) return "";
-  return text.substr(first, text.find_last_not_of(spaces) - first + 1);
-}
-
-constexpr std::array<std::string_view, 3> names = {"system", "user", "assistant"};
 
 }  // namespace
 
@@ -78,44 +42,91 @@ std::vector<Turn> with_input(const Conversation& conversation) {
   return turns;
 }
 
-void check_chat_template(std::string_view chat_template, std::string_view what,
-                         std::string_view remedy) {
-  if (chat_template.empty()) {
-    throw_user_error("{}: the checkpoint has no chat_template in tokenizer_config.json; {}", what,
-                     remedy);
+ChatTemplate::ChatTemplate(std::string_view source, std::string bos, std::string eos)
+    : bos_(std::move(bos)), eos_(std::move(eos)), template_(source) {}
+
+ChatTemplate::ChatTemplate(const llama::Tokenizer& tokenizer, std::string_view what,
+                           std::string_view remedy) try
+    : ChatTemplate(source_of(tokenizer), token_text(tokenizer, tokenizer.bos_id()),
+                   token_text(tokenizer, tokenizer.eos_id())) {
+  // What isn't known in it shows before anything else is done.
+  if (render("", {{Speaker::user, "Question"}}).find("Question") == std::string::npos) {
+    throw_user_error("the checkpoint's chat template doesn't write the messages it is given");
   }
-  if (family_of(chat_template) == nullptr) {
-    throw_user_error(
-        "{}: the checkpoint's chat template is neither of the ChatML family (<|im_start|> … "
-        "<|im_end|>) nor Llama 3's (<|start_header_id|> … <|eot_id|>), the only ones known; {}",
-        what, remedy);
-  }
+} catch (const Error& error) {
+  throw_user_error("{}: {}; {}", what, error.what(), remedy);
 }
 
-Document write_chat(std::string_view chat_template, const Conversation& conversation) {
-  const Family& family = *family_of(chat_template);
+std::string ChatTemplate::render(const std::string& system, const std::vector<Turn>& turns) const {
+  jinja::List messages;
+  if (!system.empty()) messages.push_back(message(Speaker::system, system));
+  for (const Turn& turn : turns) messages.push_back(message(turn.speaker, turn.text));
+  jinja::Map variables = {
+      {"messages", std::move(messages)},
+      {"tools", jinja::Value()},
+      {"documents", jinja::Value()},
+      {"add_generation_prompt", !turns.empty() && turns.back().speaker == Speaker::user}};
+  if (!bos_.empty()) variables.emplace_back("bos_token", bos_);
+  if (!eos_.empty()) variables.emplace_back("eos_token", eos_);
+  return template_.render(std::move(variables));
+}
+
+Document ChatTemplate::write(const Conversation& conversation) const {
   Document document;
-  std::string& text = document.text;
-  text = family.beginning;
-  const auto open = [&](Speaker speaker) {
-    text.append(family.opening).append(names[static_cast<size_t>(speaker)]).append(family.middle);
-  };
-  if (!conversation.system.empty()) {
-    open(Speaker::system);
-    text.append(trimmed(conversation.system, family.trims)).append(family.end).append(family.after);
-  } else if (&family == &chat_ml) {
-    text += default_system_turn(chat_template);
-  }
-  const std::vector<Turn> turns = with_input(conversation);
-  for (const Turn& turn : turns) {
-    open(turn.speaker);
-    const size_t first = text.size();
-    text.append(trimmed(turn.text, family.trims)).append(family.end);
-    if (turn.speaker == Speaker::assistant) document.targets.push_back({first, text.size()});
-    text.append(family.after);
-  }
-  if (!turns.empty() && turns.back().speaker == Speaker::user) open(Speaker::assistant);
+  document.text = render(conversation.system, with_input(conversation));
+  document.targets = answers(document.text, conversation);
   return document;
+}
+
+/// The same conversation with a mark in place of each answer shows what stands between the answers;
+/// between the same pieces of the text stand the answers themselves.
+std::vector<TextRange> ChatTemplate::answers(const std::string& text,
+                                             const Conversation& conversation) const {
+  std::vector<Turn> turns = with_input(conversation);
+  std::vector<std::string> given;
+  const std::string mark = unused_mark(text);
+  for (Turn& turn : turns) {
+    if (turn.speaker == Speaker::assistant) given.push_back(std::exchange(turn.text, mark));
+  }
+  std::vector<TextRange> ranges;
+  if (given.empty()) return ranges;
+  const std::string marked = render(conversation.system, turns);
+  size_t at = marked.find(mark), in_text = 0, behind = 0;
+  for (const std::string& answer : given) {
+    if (at == std::string::npos) break;
+    const size_t gap = at - behind;
+    const size_t next = marked.find(mark, at + mark.size());
+    const std::string_view after =
+        std::string_view(marked).substr(at + mark.size(), next - at - mark.size());
+    if (text.compare(in_text, gap, marked, behind, gap) != 0) break;
+    in_text += gap;
+    behind = at + mark.size();
+    at = next;
+    const std::string_view rest = std::string_view(text).substr(in_text);
+    for (const std::string_view written : {std::string_view(answer), python_stripped(answer)}) {
+      if (!rest.starts_with(written) || !rest.substr(written.size()).starts_with(after)) continue;
+      ranges.push_back({in_text, in_text + written.size() + end_marker(after)});
+      in_text += written.size();
+      break;
+    }
+  }
+  if (ranges.size() != given.size() || at != std::string::npos) {
+    throw_user_error(
+        "the chat template doesn't write each answer once, as it is: there is no telling what is "
+        "to be learned");
+  }
+  return ranges;
+}
+
+/// The bytes up to the end of the marker that the text behind an answer begins with; 0: none.
+size_t ChatTemplate::end_marker(std::string_view text) const {
+  const size_t first = std::min(text.find_first_not_of(" \n"), text.size());
+  const std::string_view marker = text.substr(first);
+  if (!eos_.empty() && marker.starts_with(eos_)) return first + eos_.size();
+  const size_t end = marker.find_first_of("> \n<", 1);
+  const bool is_marker =
+      marker.starts_with('<') && end != std::string_view::npos && marker[end] == '>';
+  return is_marker ? first + end + 1 : 0;
 }
 
 }  // namespace ropesweep::data

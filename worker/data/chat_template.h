@@ -1,5 +1,5 @@
-// Conversations in the words of an instruction-tuned checkpoint. Chat templates are Jinja programs;
-// two families are known here by their markers: ChatML (SmolLM2, Qwen and many more) and Llama 3.
+// Conversations in the words of an instruction-tuned checkpoint: its chat template, a Jinja program
+// (jinja.h), is rendered as transformers' apply_chat_template renders it.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "worker/data/corpus.h"
+#include "worker/data/jinja.h"
 
 namespace ropesweep::data {
 
@@ -27,14 +28,27 @@ struct Conversation {
 /// The turns with the input, after a blank line, in the first of them.
 std::vector<Turn> with_input(const Conversation& conversation);
 
-/// Errors: user error when there is no template, or one of another family; `what` asks for it,
-/// `remedy` says what to do without.
-void check_chat_template(std::string_view chat_template, std::string_view what,
-                         std::string_view remedy);
+class ChatTemplate {
+ public:
+  /// A checkpoint's, with its BOS and EOS tokens. Errors: user error "WHAT: …; REMEDY" when it has
+  /// none, or one that can't be rendered.
+  ChatTemplate(const llama::Tokenizer& tokenizer, std::string_view what, std::string_view remedy);
+  /// From its text; an empty token: there is none. Errors: those of jinja::Template.
+  ChatTemplate(std::string_view source, std::string bos, std::string eos);
 
-/// A conversation in a template that check_chat_template let pass. Targets are the answers, each up
-/// to the marker that ends it. After a last question stands the opening of its answer. Encode
-/// without special tokens: the markers stand in the text.
-Document write_chat(std::string_view chat_template, const Conversation& conversation);
+  /// Targets are the answers, each up to the marker that ends it: the EOS token or one in angle
+  /// brackets. After a last question stands what the template opens an answer with. Encode without
+  /// special tokens: the markers stand in the text. Errors: user error when the template refuses
+  /// the conversation, or writes other answers than it is given (but for the spaces around them).
+  Document write(const Conversation& conversation) const;
+
+ private:
+  std::string render(const std::string& system, const std::vector<Turn>& turns) const;
+  std::vector<TextRange> answers(const std::string& text, const Conversation& conversation) const;
+  size_t end_marker(std::string_view text) const;
+
+  std::string bos_, eos_;
+  jinja::Template template_;
+};
 
 }  // namespace ropesweep::data

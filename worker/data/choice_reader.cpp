@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
 #include "worker/data/choice_question.h"
 #include "worker/data/csv_reader.h"
 #include "worker/data/python_text.h"
@@ -16,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 Record parsed(const std::string& text, const std::string& place) {
-  nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+  nlohmann::json value;
+  if (!json_nests_too_deep(text)) value = nlohmann::json::parse(text, nullptr, false);
   if (!value.is_object()) throw_user_error("{}: expected a JSON object", place);
   return {std::move(value), place};
 }

@@ -91,9 +91,10 @@ Conversation read_conversation(const Record& record) {
 }
 
 ConversationWriter::ConversationWriter(std::string name, const llama::Tokenizer& tokenizer)
-    : name_(std::move(name)), chat_template_(tokenizer.chat_template()) {
+    : name_(std::move(name)) {
   if (name_ == "chat") {
-    check_chat_template(chat_template_, "conversations = \"chat\"", "take vicuna or alpaca");
+    chat_ = std::make_shared<const ChatTemplate>(tokenizer, "conversations = \"chat\"",
+                                                 "take vicuna or alpaca");
     return;
   }
   if (name_ != "vicuna" && name_ != "alpaca") {
@@ -115,7 +116,11 @@ Document ConversationWriter::write(const Conversation& conversation,
                                    const std::string& place) const {
   if (name_ == "vicuna") return write_vicuna(conversation);
   if (name_ == "alpaca") return write_alpaca(conversation, place);
-  return write_chat(chat_template_, conversation);
+  try {
+    return chat_->write(conversation);
+  } catch (const Error& error) {
+    throw_user_error("{}: conversations: {}", place, error.what());
+  }
 }
 
 Document ConversationWriter::write_vicuna(const Conversation& conversation) const {

@@ -2,6 +2,7 @@
 // they are written in. Only the answers are targets, each with the token that ends it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,7 @@ bool is_conversation(const Record& record);
 class ConversationWriter {
  public:
   /// Errors: user error for another template, or when the tokenizer lacks what it needs: an EOS
-  /// token, or a chat template of a known family.
+  /// token, or a chat template that can be rendered.
   ConversationWriter(std::string name, const llama::Tokenizer& tokenizer);
 
   /// Errors: user error naming `place` where the template has no words for the conversation.
@@ -42,7 +43,8 @@ class ConversationWriter {
   Document write_vicuna(const Conversation& conversation) const;
   Document write_alpaca(const Conversation& conversation, const std::string& place) const;
 
-  std::string name_, chat_template_, eos_;
+  std::string name_, eos_;
+  std::shared_ptr<const ChatTemplate> chat_;
 };
 
 }  // namespace ropesweep::data

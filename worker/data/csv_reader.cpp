@@ -27,6 +27,7 @@ bool CsvReader::next(std::vector<std::string>& fields, bool& closed) {
     closed = !quoted;
     if (!quoted) return true;
     fields.back() += '\n';
+    lines_.check_length(fields.back().size());
     if (!lines_.next(line)) return true;
   }
 }

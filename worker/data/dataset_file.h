@@ -2,14 +2,15 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "experiments/output_file.h"
 
 namespace ropesweep::data {
 
 class DatasetFile {
  public:
-  /// Opens FILE.part.
+  /// Opens FILE.part. Errors (of all calls): transient error naming the file.
   explicit DatasetFile(std::filesystem::path file);
   /// Removes what was not committed.
   ~DatasetFile();
@@ -18,12 +19,12 @@ class DatasetFile {
 
   /// One line.
   void write(const nlohmann::ordered_json& record);
-  /// The file gets its name. Errors: transient error naming the file when it can't be written.
+  /// The file gets its name.
   void commit();
 
  private:
   std::filesystem::path file_, beside_;
-  std::ofstream stream_;
+  OutputFile stream_;
 };
 
 }  // namespace ropesweep::data

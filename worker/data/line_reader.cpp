@@ -111,7 +111,13 @@ std::unique_ptr<ByteStream> open_bytes(const std::filesystem::path& file) {
   return std::make_unique<GzipStream>(file);
 }
 
-LineReader::LineReader(const std::filesystem::path& file) : bytes_(open_bytes(file)) {}
+void check_record_length(size_t bytes, const std::filesystem::path& file, int64_t line) {
+  if (bytes <= longest_record) return;
+  throw_user_error("{}:{}: a record of more than {} MiB; is the file what it is taken for?",
+                   file.string(), line, longest_record >> 20);
+}
+
+LineReader::LineReader(const std::filesystem::path& file) : file_(file), bytes_(open_bytes(file)) {}
 
 bool LineReader::next(std::string& line) {
   line.clear();
@@ -122,6 +128,7 @@ bool LineReader::next(std::string& line) {
     any = true;
     const size_t end = block_.find('\n');
     line.append(block_.substr(0, end));
+    check_record_length(line.size(), file_, number_ + 1);
     block_.remove_prefix(end == std::string_view::npos ? block_.size() : end + 1);
     if (end != std::string_view::npos) break;
   }

@@ -4,13 +4,14 @@
 #include <charconv>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
 
 namespace ropesweep::data {
 namespace {
 
 Record parse_record(const std::string& text, std::string place) {
   try {
-    Record record(nlohmann::json::parse(text), place);
+    Record record(parse_json(text), place);
     if (!record.value().is_object()) {
       throw_user_error("{}: expected an object (records are objects, one a line or in one array)",
                        place);

@@ -66,6 +66,7 @@ bool RecordSplitter::next_line(std::string& text) {
   while (peek(c)) {
     const size_t end = block_.find('\n');
     text.append(block_.substr(0, end));
+    check_record_length(text.size(), file_, record_line_);
     block_.remove_prefix(end == std::string_view::npos ? block_.size() : end);
     if (end == std::string_view::npos) continue;
     take();
@@ -106,6 +107,7 @@ void RecordSplitter::read_element(std::string& text) {
   for (char c = 0; peek(c);) {
     if (!in_string && depth == 0 && !text.empty() && (c == ',' || c == ']' || is_space(c))) return;
     text += c;
+    check_record_length(text.size(), file_, record_line_);
     take();
     if (in_string) {
       if (escaped) {

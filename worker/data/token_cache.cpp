@@ -17,6 +17,7 @@
 
 #include "experiments/error.h"
 #include "experiments/grid.h"
+#include "experiments/output_file.h"
 #include "experiments/owned_descriptor.h"
 #include "worker/data/file_digest.h"
 #include "worker/data/token_file.h"
@@ -57,13 +58,7 @@ class Memo {
 
  private:
   /// What is not remembered is only looked up again.
-  void save() const {
-    const fs::path beside = file_.string() + fmt::format(".new-{}", ::getpid());
-    std::ofstream(beside) << json_.dump(1) << '\n';
-    std::error_code ignored;
-    fs::rename(beside, file_, ignored);
-    if (ignored) fs::remove(beside, ignored);
-  }
+  void save() const { try_write_whole(file_, json_.dump(1) + "\n"); }
 
   fs::path file_;
   nlohmann::json json_;
@@ -242,7 +237,7 @@ std::shared_ptr<const TokenCorpus> make_temporary(const Request& request) {
     }
   } directory{name};
   spdlog::info(
-      "{}: its directory can't be written, so its tokens are kept for this time only; "
+      "{}: its tokens can't be kept beside it, and are kept for this time only; "
       "ROPESWEEP_TOKEN_CACHE names a directory for them",
       request.settings.path);
   const fs::path file = directory.path / "tokens";
@@ -287,7 +282,11 @@ std::shared_ptr<const TokenCorpus> find_or_make(const Request& request) {
     const std::string key = request.key(digest);
     if (auto corpus = open_at(place, key, !was_known)) return corpus;
     if (lock.is_held()) remove_parts(place);
-    return make_at(place, key, stamp, request);
+    try {
+      return make_at(place, key, stamp, request);
+    } catch (const TokenFileError& error) {
+      spdlog::warn("{}; tokens are kept elsewhere", error.what());
+    }
   }
   return make_temporary(request);
 }

@@ -114,8 +114,10 @@ TokenFileWriter::~TokenFileWriter() {
 }
 
 void TokenFileWriter::fail(const char* what) const {
-  throw_transient_error("{}: {}: {} (is there room? ROPESWEEP_TOKEN_CACHE names another directory)",
-                        part_.string(), what, std::strerror(errno));
+  throw TokenFileError(
+      FailureKind::transient,
+      fmt::format("{}: {}: {} (is there room? ROPESWEEP_TOKEN_CACHE names another directory)",
+                  part_.string(), what, std::strerror(errno)));
 }
 
 void TokenFileWriter::write(std::FILE* stream, const void* bytes, size_t count) {

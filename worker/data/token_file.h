@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 
+#include "experiments/error.h"
 #include "experiments/sha256.h"
 #include "worker/data/token_corpus.h"
 
@@ -30,10 +31,15 @@ struct TokenFileHeader {
 };
 static_assert(sizeof(TokenFileHeader) == 256);
 
+/// A token file's place can't be written (another one may).
+struct TokenFileError : Error {
+  using Error::Error;
+};
+
 /// Writes FILE.part-…, and FILE when it is finished; nothing stays when it isn't.
 class TokenFileWriter : public TokenSink {
  public:
-  /// Errors (of all calls): transient error when the disk fails or is full.
+  /// Errors (of all calls): TokenFileError, transient, when the disk fails or is full.
   TokenFileWriter(std::filesystem::path file, std::string key);
   ~TokenFileWriter() override;
   TokenFileWriter(const TokenFileWriter&) = delete;

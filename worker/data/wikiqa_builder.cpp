@@ -125,10 +125,6 @@ WikiQuestion make_wiki_question(Random random, const llama::Tokenizer& tokenizer
   }
 }
 
-AnswerPlace answer_place_of(int64_t index) { return static_cast<AnswerPlace>(index % 6 / 2); }
-
-bool question_first_of(int64_t index) { return index % 2 == 1; }
-
 std::unique_ptr<RecordBuilder> wikiqa_builder(const BuildOptions& options,
                                               const llama::Tokenizer& tokenizer) {
   return std::make_unique<WikiqaBuilder>(options, tokenizer);

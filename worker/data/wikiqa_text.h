@@ -29,7 +29,9 @@ Fact fact_outside(WikiWriter& writer, const std::string& document, bool numeric 
 
 /// The placement of record `index`, as the published WikiQA orders its rows: index mod 6 → answer
 /// at start (0, 1), random (2, 3), end (4, 5); odd index → question at the start.
-AnswerPlace answer_place_of(int64_t index);
-bool question_first_of(int64_t index);
+inline AnswerPlace answer_place_of(int64_t index) {
+  return static_cast<AnswerPlace>(index % 6 / 2);
+}
+inline bool question_first_of(int64_t index) { return index % 2 == 1; }
 
 }  // namespace ropesweep::data

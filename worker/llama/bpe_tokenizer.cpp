@@ -19,6 +19,9 @@
 namespace ropesweep::llama {
 namespace {
 
+/// What a table by id may have for nothing: a short file must not ask for much memory.
+constexpr size_t most_unused_ids = size_t{1} << 20;
+
 std::unique_ptr<const BpeModel> make_model(const JsonPlace& model, bool byte_level) {
   if (byte_level) return std::make_unique<ByteLevelBpe>(model);
   return std::make_unique<CharacterBpe>(model);
@@ -37,7 +40,7 @@ class BpeTokenizer : public Tokenizer {
   }
 
  private:
-  void index_tokens();
+  void index_tokens(const JsonPlace& root);
   void encode_part(std::string_view part, WordCache& cache, std::vector<int32_t>& ids) const;
   void encode_word(std::string_view word, WordCache& cache, std::vector<int32_t>& ids) const;
 
@@ -61,7 +64,7 @@ BpeTokenizer::BpeTokenizer(const JsonPlace& root, const std::filesystem::path& d
       added_(root.at("added_tokens"), model_->vocabulary(), normalizer_),
       post_processor_(root.at("post_processor")),
       decoder_(root.at("decoder")) {
-  index_tokens();
+  index_tokens(root);
   for (const int32_t id : post_processor_.ids()) {
     if (id >= vocabulary()) {
       root.at("post_processor").fail(fmt::format("token id {} is past the vocabulary", id));
@@ -74,11 +77,15 @@ BpeTokenizer::BpeTokenizer(const JsonPlace& root, const std::filesystem::path& d
   chat_template_ = config.chat_template();
 }
 
-void BpeTokenizer::index_tokens() {
+void BpeTokenizer::index_tokens(const JsonPlace& root) {
   ids_ = model_->vocabulary();
   for (const AddedToken& token : added_.all()) ids_[token.text] = token.id;
   int32_t last = -1;
   for (const auto& [text, id] : ids_) last = std::max(last, id);
+  if (static_cast<size_t>(last) > ids_.size() + most_unused_ids) {
+    root.at("model").at("vocab").fail(
+        fmt::format("has {} tokens with ids up to {}: too many are unused", ids_.size(), last));
+  }
   texts_.resize(static_cast<size_t>(last) + 1);
   for (const auto& [text, id] : ids_) texts_[static_cast<size_t>(id)] = text;
   for (const AddedToken& token : added_.all()) {

@@ -6,8 +6,9 @@
 #include <string_view>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
+#include "worker/llama/adapter_directory.h"
 #include "worker/llama/config_keys.h"
-#include "worker/llama/lora_files.h"
 #include "worker/llama/rope_settings.h"
 #include "worker/llama/weight_slots.h"
 
@@ -22,7 +23,7 @@ json parse_file(const std::filesystem::path& file) {
     throw_user_error("{}: cannot be read; a model directory needs a config.json", file.string());
   }
   try {
-    json config = json::parse(stream);
+    json config = parse_json(stream);
     if (!config.is_object()) throw_user_error("{}: must hold one JSON object", file.string());
     return config;
   } catch (const json::exception& error) {
@@ -80,7 +81,7 @@ Config read_config(const std::filesystem::path& path) {
   const ConfigKeys keys(config.source, file);
   config.family = read_family(keys);
 
-  config.layers = keys.count("num_hidden_layers");
+  config.layers = keys.layers();
   config.width = keys.count("hidden_size");
   config.hidden = keys.count("intermediate_size");
   config.heads = keys.count("num_attention_heads");

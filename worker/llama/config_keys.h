@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "experiments/error.h"
@@ -25,11 +26,23 @@ class ConfigKeys {
   int64_t count(const char* key) const {
     if (!has(key)) throw_user_error("{}: {} is missing", file_, key);
     const nlohmann::json& value = config_[key];
-    constexpr int64_t most = int64_t{1} << 31;
+    const int64_t most = greatest(key);
     if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > most) {
-      throw_user_error("{}: {} must be a positive integer, not {}", file_, key, value.dump());
+      throw_user_error("{}: {} must be a positive integer, up to {}, not {}", file_, key, most,
+                       value.dump());
     }
     return value.get<int64_t>();
+  }
+
+  /// A number of layers is memory for their weights' names before any weight is seen.
+  int64_t layers() const {
+    constexpr int64_t most = 10'000;
+    const int64_t value = count("num_hidden_layers");
+    if (value > most) {
+      throw_user_error("{}: num_hidden_layers {}: more than {}, which no model has", file_, value,
+                       most);
+    }
+    return value;
   }
 
   int64_t count(const char* key, int64_t otherwise) const {
@@ -76,6 +89,13 @@ class ConfigKeys {
   }
 
  private:
+  /// A model's size in bytes fits 64 bits, and lists by layer don't ask for much memory.
+  static int64_t greatest(std::string_view key) {
+    if (key.starts_with("num_")) return int64_t{1} << 16;  // layers, heads
+    if (key == "hidden_size" || key == "intermediate_size") return int64_t{1} << 20;
+    return key == "vocab_size" ? int64_t{1} << 24 : int64_t{1} << 31;
+  }
+
   const nlohmann::json& config_;
   std::string file_;
 };

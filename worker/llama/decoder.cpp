@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "worker/llama/byte_level_bpe.h"
+#include "worker/llama/growth.h"
 #include "worker/llama/replacement.h"
 #include "worker/llama/utf8.h"
 
@@ -61,6 +62,7 @@ void byte_fallback(std::vector<std::string>& tokens) {
 
 /// Takes up to `start` times `content` off a token's beginning, up to `stop` times off its end.
 void strip(std::string& token, std::string_view content, int64_t start, int64_t stop) {
+  if (content.empty()) return;
   std::string_view rest = token;
   for (; start > 0 && rest.starts_with(content); --start) rest.remove_prefix(content.size());
   for (; stop > 0 && rest.ends_with(content); --stop) rest.remove_suffix(content.size());
@@ -81,6 +83,12 @@ void metaspace(std::vector<std::string>& tokens, const std::string& replacement,
     }
     tokens[i] = std::move(text);
   }
+}
+
+size_t bytes_of(const std::vector<std::string>& tokens) {
+  size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  return bytes;
 }
 
 }  // namespace
@@ -115,6 +123,7 @@ void Decoder::read(const JsonPlace& place, int depth) {
           for (std::string& token : tokens) strip(token, content, start, stop);
         });
   } else if (type == "Metaspace") {
+    if (place.at("replacement").string().empty()) place.at("replacement").fail("is empty");
     const bool prefixed = place.has("prepend_scheme")
                               ? place.at("prepend_scheme").string() != "never"
                               : place.boolean_or("add_prefix_space", true);
@@ -131,7 +140,11 @@ void Decoder::read(const JsonPlace& place, int depth) {
 
 std::string Decoder::decode(std::vector<std::string> tokens) const {
   if (spaced_) return replace_invalid_utf8(joined(tokens, " "));
-  for (const Step& step : steps_) step(tokens);
+  const size_t before = bytes_of(tokens);
+  for (const Step& step : steps_) {
+    step(tokens);
+    check_growth(before, bytes_of(tokens));
+  }
   return replace_invalid_utf8(joined(tokens));
 }
 

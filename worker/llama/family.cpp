@@ -88,7 +88,7 @@ constexpr const char* whole_kind = "full_attention";
 std::optional<std::vector<bool>> windowed_layers(const ConfigKeys& keys) {
   if (!keys.has("layer_types")) return std::nullopt;
   const json& types = keys.all()["layer_types"];
-  const int64_t layers = keys.count("num_hidden_layers");
+  const int64_t layers = keys.layers();
   if (!types.is_array() || static_cast<int64_t>(types.size()) != layers) {
     throw_user_error("{}: layer_types must be a list of num_hidden_layers, {}, texts", keys.file(),
                      layers);
@@ -115,7 +115,7 @@ std::vector<int64_t> windows_of(const std::vector<bool>& windowed, int64_t windo
 /// transformers' Mistral does not read layer_types, and its Ministral is the same model that does.
 std::vector<int64_t> mistral_windows(const ConfigKeys& keys, bool reads_types) {
   const int64_t window = sliding_window(keys);
-  const std::vector<bool> all(static_cast<size_t>(keys.count("num_hidden_layers")), true);
+  const std::vector<bool> all(static_cast<size_t>(keys.layers()), true);
   const std::vector<bool> windowed = windowed_layers(keys).value_or(all);
   if (!reads_types && windows_of(windowed, window) != windows_of(all, window)) {
     throw_user_error(
@@ -133,7 +133,7 @@ std::vector<int64_t> qwen2_windows(const ConfigKeys& keys) {
   const bool from_the_first = keys.all().value("max_window_layers", json(28)) == json(0);
   const int64_t first = from_the_first ? 0 : keys.count("max_window_layers", 28);
   std::vector<bool> windowed;
-  for (int64_t layer = 0; layer < keys.count("num_hidden_layers"); ++layer) {
+  for (int64_t layer = 0; layer < keys.layers(); ++layer) {
     windowed.push_back(layer >= first);
   }
   return windows_of(windowed_layers(keys).value_or(windowed), sliding_window(keys));

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "experiments/json_text.h"
+
 namespace ropesweep::llama {
 namespace {
 
@@ -80,7 +82,7 @@ std::string read_whole_file(const std::filesystem::path& file) {
 
 nlohmann::json read_json_file(const std::filesystem::path& file) {
   try {
-    return nlohmann::json::parse(read_whole_file(file));
+    return parse_json(read_whole_file(file));
   } catch (const nlohmann::json::parse_error& error) {
     throw_user_error("{}: not JSON: at byte {}", file.string(), error.byte);
   }

@@ -1,12 +1,9 @@
 // PEFT's adapter directories, read and written.
 #include "worker/llama/lora_files.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "experiments/error.h"
@@ -22,32 +19,8 @@ using backend::Backend;
 using backend::Dtype;
 using nlohmann::json;
 
-constexpr const char* config_file = "adapter_config.json";
+constexpr const char* config_file = adapter_config_file;
 constexpr const char* weights_file = "adapter_model.safetensors";
-/// Adapters upon adapters; more are a circle.
-constexpr int most_bases = 64;
-
-json read_adapter_config(const fs::path& directory) {
-  const fs::path file = directory / config_file;
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw_user_error("{}: cannot be read", file.string());
-  json config = json::parse(stream, nullptr, false);
-  if (!config.is_object()) throw_user_error("{}: no JSON object", file.string());
-  return config;
-}
-
-/// A key's value, or `absent` where it is missing or null.
-template <typename Value>
-Value value_of(const json& config, const fs::path& directory, const char* key, Value absent) {
-  const auto found = config.find(key);
-  if (found == config.end() || found->is_null()) return absent;
-  try {
-    return found->get<Value>();
-  } catch (const json::exception&) {
-    throw_user_error("{}: {}: {} is no such value", (directory / config_file).string(), key,
-                     found->dump());
-  }
-}
 
 /// alpha_pattern, where its keys are names. PEFT takes them for regular expressions.
 json patterns_of(const json& config, const fs::path& directory) {
@@ -134,44 +107,6 @@ json adapter_config(const LoraSettings& settings, const std::string& base, const
 
 }  // namespace
 
-bool is_adapter(const fs::path& directory) {
-  return fs::exists(directory / config_file) && !fs::exists(directory / "model.safetensors") &&
-         !fs::exists(directory / "model.safetensors.index.json");
-}
-
-fs::path base_of_adapter(const fs::path& directory, const fs::path& given) {
-  const json config = read_adapter_config(directory);
-  const fs::path own = value_of<std::string>(config, directory, "base_model_name_or_path", "");
-  const auto is_model = [&](const fs::path& base) {
-    return fs::is_directory(base) && !fs::equivalent(base, directory);
-  };
-  if (!own.empty()) {
-    if (own.is_relative() && is_model(directory / own)) {
-      return (directory / own).lexically_normal();
-    }
-    if (is_model(own)) return fs::absolute(own).lexically_normal();
-  }
-  if (!given.empty() && is_model(given)) {
-    spdlog::warn("{}: its base model '{}' is not here; {} is taken for it", directory.string(),
-                 own.string(), given.string());
-    return given;
-  }
-  throw_user_error(
-      "{}: base_model_name_or_path '{}' is no directory here; write the base's there (eval and "
-      "generate also take --base DIR)",
-      (directory / config_file).string(), own.string());
-}
-
-fs::path directory_with(std::initializer_list<const char*> files, const fs::path& directory) {
-  fs::path place = directory;
-  const auto is_there = [&](const char* file) { return fs::exists(place / file); };
-  for (int i = 0; i < most_bases; ++i) {
-    if (std::any_of(files.begin(), files.end(), is_there) || !is_adapter(place)) return place;
-    place = base_of_adapter(place);
-  }
-  throw_user_error("{}: adapters stand on each other in a circle", directory.string());
-}
-
 LoraWeights load_adapter(Backend& backend, const fs::path& directory, const Config& config) {
   const json settings = read_adapter_config(directory);
   check_supported(settings, directory);
@@ -190,7 +125,7 @@ Weights load_merged_weights(Backend& backend, const fs::path& directory, const f
   std::vector<fs::path> adapters;  // the outermost first
   fs::path place = directory;
   for (; is_adapter(place); place = base_of_adapter(place, given)) {
-    if (adapters.size() >= most_bases) {
+    if (adapters.size() >= most_adapters) {
       throw_user_error("{}: adapters stand on each other in a circle", directory.string());
     }
     adapters.push_back(place);

@@ -5,27 +5,14 @@
 #pragma once
 
 #include <filesystem>
-#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "experiments/settings.h"
+#include "worker/llama/adapter_directory.h"
 #include "worker/llama/lora.h"
 
 namespace ropesweep::llama {
-
-/// Whether a directory holds an adapter and no weights of its own.
-bool is_adapter(const std::filesystem::path& directory);
-
-/// Where the weights are that an adapter belongs over: its base_model_name_or_path (a relative one
-/// is looked for beside the adapter first), or else `given` when that is not empty. Errors: user
-/// error when neither is a directory, or adapters stand on each other in a circle.
-std::filesystem::path base_of_adapter(const std::filesystem::path& directory,
-                                      const std::filesystem::path& given = {});
-
-/// The directory itself when it has one of `files` or is no adapter; else its base's that has.
-std::filesystem::path directory_with(std::initializer_list<const char*> files,
-                                     const std::filesystem::path& directory);
 
 /// Errors: user error naming the file for what PEFT can do and this program can't (another method,
 /// DoRA, biases, saved modules, other matrices), and for tensors that don't fit `config`.

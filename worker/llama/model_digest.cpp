@@ -4,8 +4,8 @@
 
 #include "experiments/error.h"
 #include "experiments/sha256.h"
+#include "worker/llama/adapter_directory.h"
 #include "worker/llama/checkpoint.h"
-#include "worker/llama/lora_files.h"
 #include "worker/llama/safetensors.h"
 
 namespace ropesweep::llama {

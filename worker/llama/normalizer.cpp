@@ -1,6 +1,7 @@
 // Normalizers as functions from text to text, one after the other.
 #include "worker/llama/normalizer.h"
 
+#include "worker/llama/growth.h"
 #include "worker/llama/replacement.h"
 #include "worker/llama/unicode_normalization.h"
 
@@ -39,7 +40,10 @@ void Normalizer::read(const JsonPlace& place, int depth) {
 
 std::string Normalizer::normalize(std::string_view text) const {
   std::string result(text);
-  for (const auto& step : steps_) result = step(result);
+  for (const auto& step : steps_) {
+    result = step(result);
+    check_growth(text.size(), result.size());
+  }
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "experiments/error.h"
+#include "experiments/schedule.h"
 #include "worker/llama/lora.h"
 #include "worker/llama/safetensors.h"
 
@@ -73,11 +74,13 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
     return recipe.learning_rate * static_cast<double>(step) / static_cast<double>(warmup);
   }
   if (recipe.schedule == "constant") return recipe.learning_rate;
-  if (recipe.schedule != "cosine") {
-    throw_user_error("schedule: unknown '{}'; known: constant, cosine", recipe.schedule);
-  }
   const double after = static_cast<double>(std::max<int64_t>(recipe.steps - warmup, 1));
   const double progress = std::min(static_cast<double>(step - warmup) / after, 1.0);
+  if (recipe.schedule == "linear") return recipe.learning_rate * (1 - progress);
+  if (recipe.schedule != "cosine") {
+    throw_user_error("schedule: unknown '{}'; known: {}", recipe.schedule,
+                     fmt::join(kSchedules, ", "));
+  }
   return recipe.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 

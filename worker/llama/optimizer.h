@@ -18,7 +18,9 @@ struct FileTensor;
 class Lora;
 
 /// The rate at `step` (from 1) of `steps`: warm-up min(1, step / warmup_steps), then constant, or
-/// cosine from the rate to zero over the steps after warm-up.
+/// from the rate to zero at the last step over those after warm-up: linear, which is the factor
+/// that transformers' get_linear_schedule_with_warmup has at `step` (there the first update is at
+/// 0, and so without effect under warm-up), or half a cosine.
 double learning_rate_at(const RecipeSettings& recipe, int64_t step);
 
 class Optimizer {

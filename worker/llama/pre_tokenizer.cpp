@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "worker/llama/growth.h"
+
 namespace ropesweep::llama {
 namespace {
 
@@ -81,6 +83,7 @@ class PreTokenizer::Run {
   void split(std::string_view text, bool at_start,
              const std::function<void(std::string_view)>& take) {
     take_ = &take;
+    text_bytes_ = text.size();
     cut(0, text, at_start);
   }
 
@@ -94,7 +97,7 @@ class PreTokenizer::Run {
     cut_at(level, changed, at_start);
   }
 
-  static std::string with_spaces(const Step& step, std::string_view piece, bool at_start) {
+  std::string with_spaces(const Step& step, std::string_view piece, bool at_start) const {
     std::string changed;
     for (const char c : piece) {
       if (c == ' ') {
@@ -106,6 +109,7 @@ class PreTokenizer::Run {
     const bool prefixed =
         step.prefix == Prefix::always || (step.prefix == Prefix::first && at_start);
     if (prefixed && !changed.starts_with(step.space)) changed.insert(0, step.space);
+    check_growth(text_bytes_, changed.size());
     return changed;
   }
 
@@ -146,6 +150,7 @@ class PreTokenizer::Run {
 
   const std::vector<Step>& steps_;
   const std::function<void(std::string_view)>* take_ = nullptr;
+  size_t text_bytes_ = 0;
   std::vector<std::unique_ptr<Regex::Search>> searches_;
 };
 

@@ -74,8 +74,10 @@ Regex::Regex(const std::string& pattern, bool literal) : code_(std::make_unique<
   int error = 0;
   PCRE2_SIZE place = 0;
   const std::string text = literal ? pattern : to_pcre2_pattern(pattern);
-  const uint32_t options =
-      literal ? PCRE2_UTF | PCRE2_LITERAL : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
+  // \C, a single byte, would cut characters in two.
+  const uint32_t options = literal
+                               ? PCRE2_UTF | PCRE2_LITERAL
+                               : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
   code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options,
                               &error, &place, nullptr);
   if (code_->code == nullptr) {
@@ -113,6 +115,9 @@ bool Regex::Search::find(std::string_view text, size_t from, size_t& start, size
   const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state_->data);
   start = range[0];
   end = range[1];
+  if (start < from || start > end) {
+    throw_user_error("the tokenizer's regular expression moves a match's start (\\K) out of it");
+  }
   return true;
 }
 

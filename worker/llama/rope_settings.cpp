@@ -2,6 +2,7 @@
 // modeling_rope_utils.py; the schemes themselves live in experiments/.
 #include "worker/llama/rope_settings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -11,6 +12,8 @@ namespace ropesweep::llama {
 namespace {
 
 using nlohmann::json;
+
+constexpr double longest_original = 1e12;
 
 double number_at(const json& keys, const char* key, double otherwise, const std::string& file) {
   const auto found = keys.find(key);
@@ -105,8 +108,8 @@ double rotary_fraction_of(const json& config, const json& keys, int64_t head_dim
   const double old = number_at(config, "rotary_pct", 1, file);
   const double outer = number_at(config, "partial_rotary_factor", old, file);
   const double share = number_at(keys, "partial_rotary_factor", outer, file);
-  const auto rotated = static_cast<int64_t>(share * static_cast<double>(head_dim));
-  if (share > 1 || rotated < 4 || rotated % 2 != 0) {
+  const auto rotated = share > 1 ? 0 : static_cast<int64_t>(share * static_cast<double>(head_dim));
+  if (rotated < 4 || rotated % 2 != 0) {
     throw_user_error(
         "{}: partial_rotary_factor (rotary_pct) is {}: of heads of {} it must leave an even number "
         "of at least "
@@ -147,7 +150,8 @@ bool own_key_holds(const json& own, const json& keys, const RotaryShape& shape) 
     const auto written = expressed_rope_keys(own["scheme"], own["scale"], shape);
     const RopeKeys ours = written && expressed ? *written : plain_rope_keys(shape);
     json stated = keys;
-    if (stated.value("partial_rotary_factor", 0.0) == 1) stated.erase("partial_rotary_factor");
+    const auto share = stated.find("partial_rotary_factor");
+    if (share != stated.end() && *share == json(1)) stated.erase(share);
     return ours.parameters == stated;
   } catch (const Error&) {
     if (!expressed) throw;
@@ -160,7 +164,8 @@ RotaryShape start_of(const json& own, const RotaryShape& stated, const std::stri
   RotaryShape shape = stated;
   if (!own.is_object()) return shape;
   shape.base = number_at(own, "base", stated.base, file);
-  shape.rotary_fraction = number_at(own, "rotary_fraction", stated.rotary_fraction, file);
+  shape.rotary_fraction =
+      std::min(number_at(own, "rotary_fraction", stated.rotary_fraction, file), 1.0);
   if (!own.contains("scheme") || !own["scheme"].is_string() || !reads_own_factors(own["scheme"])) {
     // The lists are those of our export of another scheme.
     shape.short_factor = shape.long_factor = {};
@@ -188,10 +193,17 @@ RopeSettings read_rope_settings(const json& config, int64_t head_dim, const std:
   RotaryShape& rotary = settings.rotary;
   rotary.head_dim = head_dim;
   rotary.base = number_at(keys, "rope_theta", 10000, file);
+  if (!(rotary.base > 0)) {
+    throw_user_error("{}: rope_theta {}: the base of frequencies is above 0", file, rotary.base);
+  }
   rotary.rotary_fraction = rotary_fraction_of(config, keys, head_dim, type, file);
   const double max_positions = number_at(config, "max_position_embeddings", 2048, file);
   const double outer = number_at(config, "original_max_position_embeddings", max_positions, file);
   rotary.original_length = number_at(keys, "original_max_position_embeddings", outer, file);
+  if (rotary.original_length > longest_original) {
+    throw_user_error("{}: original_max_position_embeddings is {}; it can be {} at most", file,
+                     rotary.original_length, longest_original);
+  }
   if (type == "longrope" || type == "su") {
     const double rotated = std::floor(static_cast<double>(head_dim) * rotary.rotary_fraction);
     const auto pairs = static_cast<size_t>(rotated / 2);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
 #include "worker/llama/safetensors.h"
 
 namespace ropesweep::llama {
@@ -23,7 +24,7 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& direc
   }
   std::map<std::string, std::string> shards;
   try {
-    shards = json::parse(stream).at("weight_map").get<std::map<std::string, std::string>>();
+    shards = parse_json(stream).at("weight_map").get<std::map<std::string, std::string>>();
   } catch (const json::exception& error) {
     throw_user_error("{}: malformed index: {}", file.string(), error.what());
   }

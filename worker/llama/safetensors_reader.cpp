@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/error.h"
+#include "experiments/json_text.h"
 #include "worker/llama/number_formats.h"
 #include "worker/llama/safetensors.h"
 
@@ -119,7 +120,7 @@ void SafetensorsReader::read_header() {
   const auto text = mapped_.subspan(sizeof(length), length);
   std::string tensor;
   try {
-    const json header = json::parse(text.begin(), text.end());
+    const json header = parse_json({reinterpret_cast<const char*>(text.data()), text.size()});
     if (!header.is_object()) throw_user_error("{}: the header is no JSON object", file_.string());
     for (const auto& [name, value] : header.items()) {
       tensor = name;

@@ -35,7 +35,7 @@ std::string header_text(const std::vector<SafetensorsWriter::Entry>& entries,
 }
 
 [[noreturn]] void throw_write_error(const std::filesystem::path& file) {
-  throw_transient_error("{}: cannot be written: {}", file.string(), std::strerror(errno));
+  throw_file_error(file, "be written", errno);
 }
 
 }  // namespace

@@ -232,8 +232,7 @@ void save_checkpoint(Backend& backend, const fs::path& directory, const Weights&
   });
   if (group != nullptr) group->barrier();
 } catch (const fs::filesystem_error& failure) {
-  throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),
-                        failure.what());
+  throw_file_error(failure);
 }
 
 void save_adapter_checkpoint(Backend& backend, const fs::path& directory, const LoraWeights& lora,
@@ -249,8 +248,7 @@ void save_adapter_checkpoint(Backend& backend, const fs::path& directory, const 
   }
   if (group != nullptr) group->barrier();
 } catch (const fs::filesystem_error& failure) {
-  throw_transient_error("{}: the checkpoint cannot be written: {}", directory.string(),
-                        failure.what());
+  throw_file_error(failure);
 }
 
 }  // namespace ropesweep::llama

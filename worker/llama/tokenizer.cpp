@@ -2,9 +2,9 @@
 #include "worker/llama/tokenizer.h"
 
 #include "experiments/error.h"
+#include "worker/llama/adapter_directory.h"
 #include "worker/llama/bpe_tokenizer.h"
 #include "worker/llama/checkpoint.h"
-#include "worker/llama/lora_files.h"
 #include "worker/llama/sentencepiece_tokenizer.h"
 
 namespace ropesweep::llama {

@@ -26,15 +26,6 @@ std::vector<int32_t> encode(const llama::Tokenizer& tokenizer, const DatasetSett
   return ids;
 }
 
-/// A ChatML conversation of a system's and a user's turn, up to the answer.
-std::string with_system(const std::string& chat_template, std::string_view system,
-                        const std::string& prompt) {
-  const std::string whole = apply_chat_template(chat_template, prompt);
-  // A system turn that the template writes by itself gives way to this one.
-  const size_t user = whole.find("<|im_start|>user\n");
-  return "<|im_start|>system\n" + std::string(system) + "<|im_end|>\n" + whole.substr(user);
-}
-
 }  // namespace
 
 ChoiceIds split_ids(const llama::Tokenizer& tokenizer, const DatasetSettings& settings,
@@ -104,8 +95,7 @@ std::string choice_prompt(const llama::Tokenizer& tokenizer, const DatasetSettin
   }
   text += question.prompt;
   if (!settings.instruction_template) return description + text;
-  if (description.empty()) return apply_chat_template(tokenizer.chat_template(), text);
-  return with_system(tokenizer.chat_template(), description, text);
+  return apply_chat_template(tokenizer, text, description);
 }
 
 std::vector<std::string> choice_continuations(const DatasetSettings& settings,

@@ -3,8 +3,11 @@
 
 #include <spdlog/spdlog.h>
 
+#include <fstream>
 #include <optional>
 #include <system_error>
+
+#include "experiments/error.h"
 
 namespace ropesweep::tasks {
 
@@ -36,20 +39,17 @@ EvaluationProgress::EvaluationProgress(const std::filesystem::path& file,
     : file_(file) {
   if (file_.empty()) return;
   auto records = read_records(file_, identity);
-  std::error_code error;
-  std::filesystem::create_directories(file_.parent_path(), error);  // the opening tells
-  out_.open(file_, records ? std::ios::app : std::ios::trunc);
-  if (records) {
-    records_ = std::move(*records);
-    out_ << "\n";  // ends a line that was cut
-  } else {
-    out_ << nlohmann::json{{"identity", identity}}.dump() << "\n" << std::flush;
+  std::error_code ignored;
+  std::filesystem::create_directories(file_.parent_path(), ignored);  // the opening tells
+  const std::string first = records ? "\n"                          // ends a line that was cut
+                                    : nlohmann::json{{"identity", identity}}.dump() + "\n";
+  try {
+    out_ = OutputFile(file_, records ? OutputFile::Mode::append : OutputFile::Mode::replace);
+  } catch (const Error& error) {
+    spdlog::warn("{} (the evaluation goes on, and starts afresh if it is stopped)", error.what());
   }
-  if (!out_) {
-    spdlog::warn(
-        "{}: cannot be written; the evaluation goes on, and starts afresh if it is stopped",
-        file_.string());
-  }
+  if (records) records_ = std::move(*records);
+  append(first);
 }
 
 const nlohmann::json* EvaluationProgress::find(const std::string& key) const {
@@ -58,13 +58,18 @@ const nlohmann::json* EvaluationProgress::find(const std::string& key) const {
 }
 
 void EvaluationProgress::keep(const std::string& key, const nlohmann::json& record) {
-  if (!out_.is_open() || !out_) return;
-  out_ << nlohmann::json{{"key", key}, {"record", record}}.dump() << "\n" << std::flush;
-  if (!out_) {
-    spdlog::warn(
-        "{}: cannot be written; is the disk full? The evaluation goes on, and what follows "
-        "is computed again if it is stopped",
-        file_.string());
+  append(nlohmann::json{{"key", key}, {"record", record}}.dump() + "\n");
+}
+
+void EvaluationProgress::append(const std::string& text) {
+  if (!out_.is_open()) return;
+  try {
+    out_.write(text);
+    out_.flush();
+  } catch (const Error& error) {
+    spdlog::warn("{} (the evaluation goes on; what follows is computed again if it is stopped)",
+                 error.what());
+    out_ = OutputFile();
   }
 }
 

@@ -10,10 +10,11 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "experiments/output_file.h"
 
 namespace ropesweep::tasks {
 
@@ -30,7 +31,9 @@ class EvaluationProgress {
  private:
   std::filesystem::path file_;
   std::map<std::string, nlohmann::json> records_;
-  std::ofstream out_;
+  /// Writes and flushes; what fails is said once, and no more is kept.
+  void append(const std::string& text);
+  OutputFile out_;
 };
 
 }  // namespace ropesweep::tasks

@@ -26,7 +26,7 @@ Generated generate(llama::Model& model, const llama::Tokenizer& tokenizer,
 std::vector<int32_t> encode_prompt(const llama::Tokenizer& tokenizer,
                                    const DatasetSettings& settings, const std::string& prompt) {
   if (settings.instruction_template) {
-    return tokenizer.encode(apply_chat_template(tokenizer.chat_template(), prompt), false);
+    return tokenizer.encode(apply_chat_template(tokenizer, prompt), false);
   }
   if (settings.bos == "auto") return tokenizer.encode(prompt);
   std::vector<int32_t> ids = tokenizer.encode(prompt, false);

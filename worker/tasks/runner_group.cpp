@@ -8,6 +8,8 @@
 #include <iterator>
 #include <thread>
 
+#include "experiments/output_file.h"
+
 namespace ropesweep::tasks {
 
 namespace fs = std::filesystem;
@@ -24,10 +26,8 @@ constexpr std::chrono::milliseconds kLookAgain(10);
 std::string shared_id(const GroupPlace& place) {
   const fs::path file = fs::path(place.directory) / "nccl_id";
   if (place.rank == 0) {
-    const fs::path beside = fs::path(place.directory) / "nccl_id.partial";
     const std::string id = backend::make_nccl_id();
-    std::ofstream(beside, std::ios::binary) << id;
-    fs::rename(beside, file);
+    write_whole(file, id, false);
     return id;
   }
   const auto deadline = std::chrono::steady_clock::now() + kTimeout;

@@ -1,6 +1,7 @@
 // Saving and finding the state of a fine-tune.
 #include "worker/tasks/training_state.h"
 
+#include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -21,12 +22,7 @@ std::string read_text(const fs::path& file) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-void write_durably(const fs::path& file, const std::string& text) {
-  fs::path beside = file;
-  beside += ".partial";
-  llama::write_synced(beside, text);
-  llama::rename_durably(beside, file);
-}
+void write_durably(const fs::path& file, const std::string& text) { write_whole(file, text, true); }
 
 std::string lines_of(const std::vector<StepRecord>& records) {
   std::string lines;
@@ -57,11 +53,7 @@ TrainingState::TrainingState(fs::path output, const std::string& identity, const
     share_.barrier();
     return;
   }
-  std::error_code failure;
-  fs::create_directories(output_, failure);
-  if (failure) {
-    throw_transient_error("{}: cannot be created: {}", output_.string(), failure.message());
-  }
+  llama::make_directories(output_);
   const fs::path file = output_ / "identity.txt";
   if (!fs::exists(file)) {
     write_durably(file, identity);
@@ -123,18 +115,14 @@ std::vector<StepRecord> TrainingState::resume(llama::Optimizer& optimizer) {
 }
 
 void TrainingState::rewrite_losses(const std::vector<StepRecord>& records) {
-  losses_.close();
   write_durably(losses_file(), lines_of(records));
-  losses_.clear();
-  losses_.open(losses_file(), std::ios::app);
+  losses_ = OutputFile(losses_file(), OutputFile::Mode::append);
 }
 
 void TrainingState::append(const StepRecord& record) {
   if (!writes()) return;
-  losses_ << to_json_line(record) << "\n" << std::flush;
-  if (!losses_) {
-    throw_transient_error("{}: cannot be written; is the disk full?", losses_file().string());
-  }
+  losses_.write(to_json_line(record) + "\n");
+  losses_.flush();
 }
 
 void TrainingState::save(const llama::Optimizer& optimizer,
@@ -146,12 +134,9 @@ void TrainingState::save(const llama::Optimizer& optimizer,
   partial += ".partial";
   const fs::path file = partial / "optimizer.safetensors";
   if (!writes()) return optimizer.save(file);
-  std::error_code failure;
-  fs::remove_all(partial, failure);
-  fs::create_directories(partial, failure);
-  if (failure) {
-    throw_transient_error("{}: cannot be created: {}", partial.string(), failure.message());
-  }
+  std::error_code ignored;
+  fs::remove_all(partial, ignored);
+  llama::make_directories(partial);
   optimizer.save(file);
   llama::write_synced(partial / "losses.jsonl", lines_of(records));
   llama::sync_path(partial);
@@ -176,7 +161,7 @@ void TrainingState::finish(int64_t step, bool keep_state,
     write(output_);
     return share_.barrier();
   }
-  losses_.close();
+  if (losses_.is_open()) losses_.close();
   llama::sync_path(losses_file());
   std::error_code ignored;
   fs::remove(output_ / "finished.json", ignored);  // of fewer steps

@@ -11,11 +11,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "experiments/output_file.h"
 #include "worker/llama/optimizer.h"
 #include "worker/tasks/loss_record.h"
 #include "worker/tasks/sample_share.h"
@@ -65,7 +65,7 @@ class TrainingState {
 
   std::filesystem::path output_;
   const SampleShare& share_;
-  std::ofstream losses_;
+  OutputFile losses_;
 };
 
 }  // namespace ropesweep::tasks

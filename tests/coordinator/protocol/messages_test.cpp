@@ -169,5 +169,18 @@ TEST(Messages, AMissingOrMistypedFieldIsNamed) {
   EXPECT_THROW(decode(nlohmann::json::to_cbor(nlohmann::json::array({"dance", {}}))), Error);
 }
 
+TEST(Messages, AWholeNumberIsNoFractionAndFitsItsType) {
+  const auto numbered = [](const nlohmann::json& number) {
+    return nlohmann::json::to_cbor(
+        nlohmann::json::array({"acknowledge", {{"attempt", {{"task", "t"}, {"number", number}}}}}));
+  };
+  EXPECT_EQ(std::get<Acknowledge>(decode(numbered(3))).attempt.number, 3);
+  for (const nlohmann::json& number :
+       {nlohmann::json(2.5), nlohmann::json(1e300), nlohmann::json(UINT64_MAX),
+        nlohmann::json(true), nlohmann::json(nullptr)}) {
+    EXPECT_THROW(decode(numbered(number)), Error) << number;
+  }
+}
+
 }  // namespace
 }  // namespace ropesweep

@@ -23,14 +23,6 @@ const char* const smollm2 =
     "Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] "
     "+ '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
     "'<|im_start|>assistant\n' }}{% endif %}";
-// As Meta-Llama-3-8B-Instruct has it.
-const char* const llama_3 =
-    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
-    "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim "
-    "+ "
-    "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ "
-    "content }}{% endfor %}";
-
 /// Characters, but for "</s>", which is one token, the EOS.
 class CharacterTokenizer : public llama::Tokenizer {
  public:
@@ -109,18 +101,12 @@ TEST(Conversations, ChatIsTheCheckpointsOwnTemplate) {
             "<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nBecause."
             "<|im_end|>\n");
   EXPECT_THAT(answers(document), ElementsAre("Hello!<|im_end|>", "Because.<|im_end|>"));
-
-  const Document with_system = written("chat", R"({"messages": [
-      {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},
-      {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": " Why?"},
-      {"role": "assistant", "content": "Because. "}]})",
-                                       llama_3);
-  EXPECT_EQ(with_system.text,
-            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant"
-            "<|end_header_id|>\n\nHello!<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWhy?"
-            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nBecause.<|eot_id|>");
-  EXPECT_THAT(answers(with_system), ElementsAre("Hello!<|eot_id|>", "Because.<|eot_id|>"));
+  const char* const refuses =
+      "{{ messages[0].content }}{% if messages | length > 2 %}{{ "
+      "raise_exception('too long') }}{% endif %}";
+  EXPECT_THAT(
+      error_of([&] { written("chat", two_rounds, refuses); }),
+      HasSubstr("f.json:3: conversations: chat template, line 1: the template refuses this"));
 }
 
 // Stanford Alpaca's PROMPT_DICT, and what its train.py masks.
@@ -178,7 +164,7 @@ TEST(Conversations, NeedWhatTheirTemplateNeeds) {
   EXPECT_THAT(error_of([] { ConversationWriter("chat", CharacterTokenizer()); }),
               HasSubstr("no chat_template"));
   EXPECT_THAT(error_of([] { ConversationWriter("chat", CharacterTokenizer("[INST]")); }),
-              HasSubstr("the only ones known; take vicuna or alpaca"));
+              HasSubstr("doesn't write the messages it is given; take vicuna or alpaca"));
 }
 
 /// Only answers with their end are targets; a chunk without any is left out.

@@ -188,5 +188,31 @@ TEST(Config, Llama3LongropeAndPartialCheckpoints) {
   EXPECT_EQ(config.rotary.rotary_fraction, 1);
 }
 
+TEST(Config, SizesPastAllMeasureAreRefused) {
+  EXPECT_THAT(error_of(with({{"num_hidden_layers", 1 << 20}})), HasSubstr("num_hidden_layers"));
+  EXPECT_THAT(error_of(with({{"hidden_size", 1 << 30}})), HasSubstr("hidden_size"));
+  EXPECT_THAT(error_of(with({{"partial_rotary_factor", 1e300}})), HasSubstr("partial_rotary"));
+  EXPECT_THAT(error_of(with({{"original_max_position_embeddings", 1e300}})),
+              HasSubstr("original_max_position_embeddings"));
+  EXPECT_THAT(error_of(with({{"rope_scaling", {{"rope_type", "linear"}, {"factor", 1e300}}}})),
+              HasSubstr("scale"));
+}
+
+TEST(Config, OurOwnKeyBesideANullShareIsRead) {
+  const json own = {{"scheme", "yarn"}, {"scale", 2}, {"rotary_fraction", 1e300}};
+  json config =
+      with({{"rope_parameters", {{"rope_theta", 500000.0}}}, {"ropesweep_positions", own}});
+  config["rope_parameters"]["partial_rotary_factor"] = nullptr;
+  EXPECT_EQ(read(config).own_scheme, "none");
+}
+
+TEST(Config, NestingWithoutEndIsRefused) {
+  TemporaryFolder folder;
+  const size_t levels = 200'000;
+  write_bytes(folder / "config.json",
+              "{\"hidden_size\": " + std::string(levels, '[') + std::string(levels, ']') + "}");
+  EXPECT_THROW(read_config(folder.path()), Error);
+}
+
 }  // namespace
 }  // namespace ropesweep::llama

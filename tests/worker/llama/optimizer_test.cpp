@@ -34,8 +34,31 @@ TEST(LearningRate, WarmsUpThenHoldsOrFallsToZero) {
   EXPECT_DOUBLE_EQ(learning_rate_at(recipe, 12), 1e-2);
   recipe.warmup_steps = 0;
   EXPECT_DOUBLE_EQ(learning_rate_at(recipe, 1), 1e-2);
-  recipe.schedule = "linear";
+  recipe.schedule = "square";
   EXPECT_THROW(learning_rate_at(recipe, 1), Error);
+}
+
+/// transformers 5.23: get_linear_schedule_with_warmup(SGD(lr=1e-2), warm-up, 12), the rate after
+/// that many calls of scheduler.step().
+TEST(LearningRate, LinearIsTransformers) {
+  RecipeSettings recipe = recipe_of(12);
+  recipe.schedule = "linear";
+  recipe.warmup_steps = 4;
+  const std::vector<double> with_warmup = {0.0025,  0.005, 0.0075,  0.01,   0.00875, 0.0075,
+                                           0.00625, 0.005, 0.00375, 0.0025, 0.00125, 0.0};
+  const std::vector<double> without = {0.009166666666666667,  0.008333333333333333,  0.0075,
+                                       0.006666666666666666,  0.005833333333333334,  0.005,
+                                       0.004166666666666667,  0.003333333333333333,  0.0025,
+                                       0.0016666666666666666, 0.0008333333333333333, 0.0};
+  for (int64_t step = 1; step <= 12; ++step) {
+    const auto at = static_cast<size_t>(step - 1);
+    recipe.warmup_steps = 4;
+    EXPECT_DOUBLE_EQ(learning_rate_at(recipe, step), with_warmup[at]) << step;
+    recipe.warmup_steps = 0;
+    EXPECT_DOUBLE_EQ(learning_rate_at(recipe, step), without[at]) << step;
+  }
+  recipe.warmup_steps = 12;  // nothing is left to fall in
+  EXPECT_DOUBLE_EQ(learning_rate_at(recipe, 12), 1e-2);
 }
 
 double train_step(TestModel& test, Optimizer& optimizer, int64_t step) {

@@ -1,12 +1,28 @@
-// Chat templates: the one family that is known, and a clear refusal of others.
+// A question through a checkpoint's chat template, and clear refusals.
 #include "worker/tasks/chat_template.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "experiments/error.h"
 
 namespace ropesweep::tasks {
 namespace {
+
+using testing::HasSubstr;
+
+/// A tokenizer of which only the chat template matters; BOS is "<s>".
+class TemplateOnly : public llama::Tokenizer {
+ public:
+  explicit TemplateOnly(std::string chat_template) {
+    chat_template_ = std::move(chat_template);
+    bos_id_ = 1;
+  }
+  std::vector<int32_t> encode(std::string_view, bool) const override { return {}; }
+  std::string decode(const std::vector<int32_t>&, bool) const override { return "<s>"; }
+  int64_t vocabulary() const override { return 2; }
+  int32_t id_of(std::string_view) const override { return -1; }
+};
 
 // As SmolLM2-135M-Instruct has it.
 const char* const smollm2 =
@@ -16,29 +32,40 @@ const char* const smollm2 =
     "+ '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
     "'<|im_start|>assistant\n' }}{% endif %}";
 
-TEST(ChatTemplate, BringsItsDefaultSystemMessage) {
-  EXPECT_EQ(apply_chat_template(smollm2, "Hi"),
+TEST(ChatTemplate, BringsItsDefaultSystemMessageUnlessThereIsOne) {
+  EXPECT_EQ(apply_chat_template(TemplateOnly(smollm2), "Hi"),
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
             "Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-}
-
-TEST(ChatTemplate, SpellsLineBreaksOut) {
-  EXPECT_EQ(apply_chat_template("{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}", "Hi"),
+  EXPECT_EQ(apply_chat_template(TemplateOnly(smollm2), "Hi", "Be brief."),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
             "<|im_start|>assistant\n");
 }
 
-TEST(ChatTemplate, WithoutASystemMessageHasNone) {
-  EXPECT_EQ(apply_chat_template("{{'<|im_start|>' + message['role'] + '<|im_end|>'}}", "Hi"),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-  // The words of this system turn are a variable, not a default.
-  EXPECT_EQ(apply_chat_template("{{ '<|im_start|>system\n' + system + '<|im_end|>\n' }}", "Hi"),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+TEST(ChatTemplate, HasTheTokenizersBos) {
+  EXPECT_EQ(apply_chat_template(
+                TemplateOnly("{{ bos_token }}[INST] {{ messages[0].content }} [/INST]"), "Hi"),
+            "<s>[INST] Hi [/INST]");
 }
 
-TEST(ChatTemplate, OthersAreRefused) {
-  EXPECT_THROW(apply_chat_template("", "Hi"), Error);
-  EXPECT_THROW(apply_chat_template("{{ '[INST] ' + content + ' [/INST]' }}", "Hi"), Error);
+TEST(ChatTemplate, WhatCanNotBeRenderedIsRefused) {
+  const auto refusal = [](const std::string& source) -> std::string {
+    try {
+      apply_chat_template(TemplateOnly(source), "Hi");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), FailureKind::user);
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(
+      refusal(""),
+      "instruction_template: the checkpoint has no chat_template in tokenizer_config.json; set "
+      "it to false");
+  EXPECT_EQ(
+      refusal("{% include 'x' %}"),
+      "instruction_template: chat template, line 1: 'include' is a statement that isn't known; "
+      "set it to false");
+  EXPECT_THAT(refusal("[INST]"), HasSubstr("doesn't write the messages"));
 }
 
 }  // namespace

@@ -126,7 +126,9 @@ TEST_F(ChoicePrompt, ChatsHaveTheLineAboutTheSubjectAsTheirSystemTurn) {
   const auto directory = folder_ / "tiny";
   auto config = nlohmann::json::parse(read_file(directory / "tokenizer_config.json"));
   config["chat_template"] =
-      "{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{{ '<|im_start|>' + role }}";
+      "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}"
+      "{% endif %}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+      "'<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}";
   write_file(directory / "tokenizer_config.json", config.dump());
   const auto tokenizer = llama::read_tokenizer(directory);
   settings_.instruction_template = true;
