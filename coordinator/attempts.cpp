@@ -46,6 +46,7 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 void Reactor::number_on_from_the_store() {
   std::unordered_map<std::string_view, int64_t> last;
   for (const AttemptRecord& attempt : store_.contents().attempts) {
+    failures_.observe(attempt);
     int64_t& number = last[attempt.task];
     number = std::max(number, attempt.number);
   }
@@ -225,6 +226,7 @@ void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status
   record.failure_kind = outcome.failure_kind;
   record.failure = outcome.failure;
   record.seconds = now - team.started;
+  failures_.observe(record);
   store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
   unsynced_ = true;
   look_for_work_ = true;

@@ -261,7 +261,10 @@ int launch(const LaunchOptions& options) {
   const int status =
       Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchProgram) {
-    throw_user_error("mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)");
+    throw_user_error(
+        "{}", options.hosts.empty()
+                  ? "mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)"
+                  : "mpirun isn't in PATH here or on another host, or doesn't reach one (above)");
   }
   const auto outcome = read_run_status(options.directory, run);
   if (outcome && outcome->exit_code) {

@@ -259,6 +259,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   store_.attempt_started(record);
   unsynced_ = true;
   task.sibling_medians = medians_for(task);
+  task.seconds_between_failures = failures_.seconds_between_failures();
   Assign assignment{team.attempt, std::move(task), place};
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "coordinator/cost_model.h"
+#include "coordinator/failure_rate.h"
 #include "coordinator/protocol/channel.h"
 #include "coordinator/retry_policy.h"
 #include "coordinator/scheduler.h"
@@ -145,6 +146,7 @@ class Reactor {
   Store& store_;
   Channel& channel_;
   CostModel costs_;
+  FailureRate failures_;
   Scheduler scheduler_;
   std::unordered_map<std::string, TaskIndex> index_of_;  ///< of fine-tunes
   std::vector<int64_t> last_attempt_, crashes_;          ///< by task; crashes of this run only

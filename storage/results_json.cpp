@@ -44,6 +44,14 @@ void attempt_fields(Struct& record, const Visitor& field) {
   field("cells", record.cells);
 }
 
+/// They are counted on from here.
+void check_attempts(int64_t attempts) {
+  constexpr int64_t most = 1'000'000'000;
+  if (attempts < 0 || attempts > most) {
+    throw_transient_error("JSON field \"attempts\": {} is no number of attempts", attempts);
+  }
+}
+
 FailureKind kind_in(const nlohmann::json& json) {
   return failure_kind_from(json.value("failure_kind", "none"));
 }
@@ -56,6 +64,7 @@ void to_json(nlohmann::json& json, const CellRecord& record) {
 }
 void from_json(const nlohmann::json& json, CellRecord& record) {
   cell_fields(record, JsonReader(json));
+  check_attempts(record.attempts);
   record.failure_kind = kind_in(json);
 }
 
@@ -65,6 +74,7 @@ void to_json(nlohmann::json& json, const FineTuneRecord& record) {
 }
 void from_json(const nlohmann::json& json, FineTuneRecord& record) {
   fine_tune_fields(record, JsonReader(json));
+  check_attempts(record.attempts);
   record.failure_kind = kind_in(json);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "experiments/output_file.h"
 #include "worker/backend/collective.h"
 
 namespace ropesweep {
@@ -35,12 +37,27 @@ Done failed(const AttemptId& attempt, FailureKind kind, const std::string& what)
   return done;
 }
 
+/// After a disk's failure the answer waits, longer each time: a disk that is full for a minute must
+/// not use up a task's attempts within a second.
+void wait_for_the_disk() {
+  static int failures = 0;
+  constexpr std::array<int, 4> kSeconds = {1, 3, 9, 27};
+  const int seconds = kSeconds.at(static_cast<size_t>(std::min<int>(failures++, 3)));
+  const auto end = Clock::now() + std::chrono::seconds(seconds);
+  while (!stop_requested && Clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
 /// Runs the task; what it throws becomes a failure with its kind.
 Done run_guarded(const RunTask& run_task, const Assign& assignment,
                  const tasks::TaskContext& context) {
   const AttemptId& attempt = assignment.attempt;
   try {
     return {attempt, run_task(assignment.task, assignment.place, context)};
+  } catch (const FileError& error) {
+    wait_for_the_disk();
+    return failed(attempt, error.kind(), error.what());
   } catch (const Error& error) {
     return failed(attempt, error.kind(), error.what());
   } catch (const backend::LostMember& lost) {

@@ -65,7 +65,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
   if (!plain) std::memcpy(&length, data, length_bytes);
   if (plain || length > size - length_bytes) return LLVMFuzzerMutate(data, size, most);
   // The header or the data behind it, each with room to grow.
-  const uint8_t* const middle = data + length_bytes + length;
+  uint8_t* const middle = data + length_bytes + length;
   std::vector<uint8_t> header(data + length_bytes, middle), rest(middle, data + size);
   std::vector<uint8_t>& part = seed % 8 < 6 ? header : rest;
   const size_t other = size - part.size();

@@ -321,6 +321,22 @@ TEST(Store, EventsOfOtherVersionsAreUpgradedOrRefused) {
   error_of([&] { decode_event(std::vector<uint8_t>{0xff}, "j"); }, FailureKind::transient);
 }
 
+TEST(Store, ANumberOfAttemptsThatCannotBeCountedOnIsRefused) {
+  const auto imported = [](int64_t attempts) {
+    nlohmann::json cell = CellRecord();
+    cell["attempts"] = attempts;
+    return nlohmann::json{{"event", "imported"},
+                          {"cells", {cell}},
+                          {"fine_tunes", nlohmann::json::array()},
+                          {"attempts", nlohmann::json::array()},
+                          {"provenance", nlohmann::json::object()}};
+  };
+  StoreState state;
+  EXPECT_NO_THROW(state.apply(imported(3)));
+  EXPECT_THROW(state.apply(imported(INT64_MAX)), Error);
+  EXPECT_THROW(state.apply(imported(-1)), Error);
+}
+
 TEST(Store, AnEventThatNestsWithoutEndIsRefused) {
   const std::vector<uint8_t> deep(1 << 20, 0x81);  // arrays of one array
   EXPECT_THROW(decode_event(deep, "journal"), Error);

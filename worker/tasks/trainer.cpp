@@ -20,10 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Without save_every, saving may take this share of the time, and not more often than once a
-/// minute.
-constexpr double kSaveShare = 1.0 / 30, kSaveSeconds = 60;
-
 /// The positions of a training step, where the scheme changes them from step to step; what follows
 /// the step is under the scheme's own again.
 class PositionsOfStep {
@@ -122,24 +118,23 @@ bool Trainer::train(TrainingState& state, std::string& failure) {
   records_ = state.resume(optimizer_);
   report_losses(records_);
   auto last_save = Clock::now();
-  double save_seconds = 0;
   for (int64_t step = optimizer_.steps_done() + 1; step <= recipe_.steps; ++step) {
     const auto record = train_step(step);
     if (!record) {  // stopped in the middle: the last whole step stands
       state.save(optimizer_, records_);
+      state.settle();
       throw Error(FailureKind::time, "stopped on request; run it again");
     }
     records_.push_back(*record);
     state.append(*record);
     report_losses(std::span(&*record, 1));
     if (diverged(*record, failure)) return false;
-    const double due = std::max(kSaveSeconds, save_seconds / kSaveShare);
+    const double due =
+        save_interval(state.last_cost(), task_.seconds_between_failures / share_.size());
     // Clocks differ: rank 0 decides.
     const bool is_due = share_.of_first({seconds_since(last_save) >= due ? 1.0 : 0.0})[0] > 0;
     if (recipe_.save_every > 0 ? step % recipe_.save_every == 0 : is_due) {
-      const auto start = Clock::now();
       state.save(optimizer_, records_);
-      save_seconds = seconds_since(start);
       last_save = Clock::now();
     }
   }
