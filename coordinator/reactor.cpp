@@ -248,8 +248,8 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     team.group.clear();
   }
   scheduler_.start(index);
-  Assign assignment{{}, tasks_[i], {}};
-  team.begin(index, {assignment.task.id, ++last_attempt_[i]}, now);
+  Task task = tasks_[i];
+  team.begin(index, {task.id, ++last_attempt_[i]}, now);
   GroupPlace place;
   place.size = teams_.size();
   if (place.size > 1) {
@@ -259,21 +259,20 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     place.name = team.group;
     place.directory = fmt::format("{}/{}", options_.groups_directory, team.group);
   }
-  AttemptRecord record = record_of(team, assignment.task);
+  AttemptRecord record = record_of(team, task);
   record.status = "running";
-  record.cells = cell_ids(assignment.task.cells);
+  record.cells = cell_ids(task.cells);
   write_down([&] { store_.attempt_started(record); });
   unsynced_ = true;
-  assignment.attempt = team.attempt;
-  assignment.place = place;
+  task.workers.gpus_per_task = teams_.size();
+  task.sibling_medians = medians_for(task);
+  task.seconds_between_failures = failures_.seconds_between_failures();
+  Assign assignment{team.attempt, std::move(task), place};
   assignment.patience =
       options_.hang_seconds > 0 ? std::max(options_.hang_seconds, scheduler_.seconds(index)) : 0;
   if (const auto found = setbacks_.find(index); found != setbacks_.end()) {
     assignment.thrift = found->second.thrift;
   }
-  assignment.task.workers.gpus_per_task = teams_.size();
-  assignment.task.sibling_medians = medians_for(assignment.task);
-  assignment.task.seconds_between_failures = failures_.seconds_between_failures();
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
