@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
   # toolchain
   g++ cmake ninja-build ccache git pkg-config
-  clang-format clang-tidy
+  clang-format clang-tidy-22
   # libraries
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libboost-program-options-dev libboost-context-dev libspdlog-dev
   libgtest-dev libgmock-dev libbenchmark-dev

@@ -10,6 +10,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "analysis/waiting.h"
+
 namespace ropesweep {
 namespace {
 
@@ -40,8 +42,13 @@ LiveView live_from(const nlohmann::json& json) {
     live.workers.push_back(worker);
   }
   for (const nlohmann::json& each : json.value("waiting", nlohmann::json::array())) {
-    live.waiting.emplace_back(field(each, "task", std::string()),
-                              field(each, "reason", std::string()));
+    live.waiting.push_back({field(each, "task", std::string()),
+                            field(each, "cells", std::vector<std::string>()),
+                            field(each, "reason", std::string())});
+  }
+  for (const nlohmann::json& each : json.value("left_out", nlohmann::json::array())) {
+    live.left_out.emplace_back(field(each, "what", std::string()),
+                               field(each, "why", std::string()));
   }
   return live;
 }
@@ -118,9 +125,25 @@ void print_run(std::ostream& out, const StoreStatus& status, double now) {
   if (age > kStaleSeconds) out << fmt::format(" (as of {} ago)", duration_words(age));
   out << "\n\nworkers\n";
   for (const LiveWorker& worker : status.live->workers) print_worker(out, worker, now);
-  std::vector<std::string> waiting;
-  for (const auto& [task, reason] : status.live->waiting) waiting.push_back(task + ": " + reason);
-  print_list(out, "waiting", waiting);
+  std::vector<std::string> left_out;
+  for (const auto& [what, why] : status.live->left_out) left_out.push_back(what + ": " + why);
+  print_list(out, "left out", left_out);
+}
+
+/// Those that wait by their reason, most first.
+std::vector<std::string> waiting_by_reason(const StoreStatus& status) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const auto& [id, reason] : status.waiting) by_reason[reason].push_back(id);
+  std::vector<std::pair<int64_t, std::string>> sorted;
+  for (const auto& [reason, ids] : by_reason) {
+    sorted.emplace_back(
+        -static_cast<int64_t>(ids.size()),
+        fmt::format("{} × {} ({}{})", ids.size(), reason, ids[0], ids.size() > 1 ? ", …" : ""));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<std::string> lines;
+  for (const auto& [negative, line] : sorted) lines.push_back(line);
+  return lines;
 }
 
 }  // namespace
@@ -144,6 +167,11 @@ StoreStatus make_status(const StoreContents& contents,
   status.failures = count_failures(contents);
   status.holder = lock_holder(store_directory);
   if (status.holder) status.live = read_live(store_directory);
+  status.waiting = why_cells_wait(contents, status.live);
+  const auto left_out = contents.provenance.text.find("left_out");
+  if (left_out != contents.provenance.text.end() && !status.holder) {
+    status.left_out = left_out->second;
+  }
   return status;
 }
 
@@ -154,6 +182,8 @@ void print_status(std::ostream& out, const StoreStatus& status, double now) {
   out << fmt::format("attempts    {:>7}  {}\n", total(status.attempts),
                      counts_text(status.attempts));
   print_run(out, status, now);
+  if (!status.left_out.empty()) out << "the last run left out: " << status.left_out << '\n';
+  print_list(out, "waiting", waiting_by_reason(status));
   print_list(out, "failures", status.failures);
 }
 

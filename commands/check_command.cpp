@@ -6,6 +6,11 @@
 #include "storage/store.h"
 
 namespace ropesweep::commands {
+namespace {
+
+constexpr int kDamaged = 2;  ///< the exit code of an input that is wrong
+
+}  // namespace
 
 int check_command(const Arguments& arguments) {
   namespace po = boost::program_options;
@@ -15,7 +20,7 @@ int check_command(const Arguments& arguments) {
   auto add = options.add_options();
   add("store", po::value(&store)->value_name("STORE"), "NAME.h5, the first argument");
   add("repair", po::bool_switch(&repair),
-      "cut a torn tail, bring back what can be, publish the file anew");
+      "bring back what can be, keep aside what is replaced, publish the file anew");
   po::positional_options_description positional;
   positional.add("store", 1);
   po::variables_map values;
@@ -26,12 +31,13 @@ int check_command(const Arguments& arguments) {
   const CheckReport report = check_store(store, repair);
   for (const std::string& finding : report.findings) std::cout << finding << '\n';
   for (const std::string& note : report.notes) std::cout << "note: " << note << '\n';
+  for (const std::string& action : report.actions) std::cout << action << '\n';
   if (report.findings.empty()) {
     std::cout << store << ": all is well\n";
     return 0;
   }
   std::cout << (report.repaired ? "repaired\n" : "'ropesweep check --repair' repairs\n");
-  return report.repaired ? 0 : 1;
+  return report.repaired ? 0 : kDamaged;
 }
 
 }  // namespace ropesweep::commands

@@ -1,4 +1,5 @@
 // ropesweep query: rows of a store's tables, filtered, ordered, selected or pivoted.
+#include <algorithm>
 #include <iostream>
 
 #include "analysis/derived_tables.h"
@@ -6,6 +7,7 @@
 #include "analysis/query.h"
 #include "commands/options.h"
 #include "experiments/error.h"
+#include "storage/schema.h"
 
 namespace ropesweep::commands {
 
@@ -41,7 +43,11 @@ int query_command(const Arguments& arguments) {
   query.select = split_list(select);
   query.order_by = split_list(order_by);
   query.pivot = split_list(pivot);
-  const Table result = run_query(make_any_table(read_store(store), table, derived), query);
+  const std::vector<std::string>& stored = table_names();
+  const bool is_stored = std::find(stored.begin(), stored.end(), table) != stored.end();
+  // What is formed of the cells asks for more of them than the tables show.
+  const StoreContents contents = is_stored ? read_results(store) : read_store(store);
+  const Table result = run_query(make_any_table(contents, table, derived), query);
   print_formatted(std::cout, result, format);
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "analysis/summary.h"
 #include "commands/duration.h"
@@ -41,6 +42,8 @@ struct RunOptions {
   int64_t threads = 0;
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
+  double hang = ReactorOptions{}.hang_seconds;
+  int64_t most_gpus_per_task = 0;
   bool quiet = false, slurm = false;
 };
 
@@ -65,6 +68,11 @@ bool parse(const Arguments& arguments, RunOptions& run) {
       "a worker silent for so long is taken for lost");
   add("grace", po::value(&run.grace)->default_value(run.grace)->value_name("SECONDS"),
       "when told to stop, workers may take so long to save");
+  add("hang", po::value(&run.hang)->default_value(run.hang)->value_name("SECONDS"),
+      "a task without progress for so long, and for ten times its longest pause, hangs (0: never)");
+  add("most-gpus-per-task", po::value(&run.most_gpus_per_task)->value_name("N"),
+      "what runs out of memory on gpus_per_task workers is tried on 2, 4, … times as many, up to "
+      "N");
   po::positional_options_description positional;
   positional.add("sweep", 1);
   po::variables_map values;
@@ -75,6 +83,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   run.quiet = values["quiet"].as<bool>();
   if (run.workers < 1 && values.count("workers") > 0) {
     throw_user_error("--workers {}: at least one is needed", run.workers);
+  }
+  if (!(run.hang >= 0)) {
+    throw_user_error("--hang {}: seconds, or 0 for never", run.hang);
   }
   if (run.slurm && !run.hostfile.empty()) {
     throw_user_error("--slurm takes the job's nodes, --hostfile a file's: give one of them");
@@ -140,6 +151,8 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
                                        const fs::path& directory) {
   CoordinatorOptions options;
   options.reactor.team_size = sweep.workers.gpus_per_task;
+  options.reactor.most_team_size = std::max(run.most_gpus_per_task, sweep.workers.gpus_per_task);
+  options.reactor.hang_seconds = run.hang;
   options.reactor.groups_directory = fs::absolute(directory / "groups").string();
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;

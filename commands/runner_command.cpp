@@ -45,12 +45,16 @@ int runner_command(const Arguments& arguments) {
     throw_user_error("--socket {}: no such descriptor; shepherds start runners, people don't",
                      socket);
   }
-  // Made with the first task, so that a device that isn't there fails that task with its message.
+  // Made with the first task, so that a device that isn't there is told as the answer to it.
   std::unique_ptr<tasks::TaskRunner> runner;
   const RunTask run_task = [&](const Task& task, const GroupPlace& place,
                                const tasks::TaskContext& context) {
     if (!runner) {
-      runner = std::make_unique<tasks::TaskRunner>(own_device(device, device_index), threads);
+      try {
+        runner = std::make_unique<tasks::TaskRunner>(own_device(device, device_index), threads);
+      } catch (const std::exception& error) {
+        throw BrokenDevice(error.what());
+      }
     }
     return runner->run(task, context, place);
   };

@@ -29,7 +29,7 @@ void watch(const std::filesystem::path& store) {
     const bool running = lock_holder(store_directory(store)).has_value();
     const double before = seconds_since_epoch();
     if (before >= next_reading || !running) {
-      contents = read_store(store);
+      contents = read_results(store);
       const double after = seconds_since_epoch();
       next_reading = after + (after - before) / kReadingShare;
     }
@@ -47,22 +47,32 @@ void watch(const std::filesystem::path& store) {
 int status_command(const Arguments& arguments) {
   namespace po = boost::program_options;
   std::string store;
+  std::string format = "text";
   bool watching = false;
   po::options_description options("Options of status");
   auto add = options.add_options();
   add("store", po::value(&store)->value_name("STORE"), "NAME.h5, the first argument");
   add("watch", po::bool_switch(&watching), "again each second until the run ends");
+  add("format", po::value(&format)->default_value(format)->value_name("F"), "text | json");
   po::positional_options_description positional;
   positional.add("store", 1);
   po::variables_map values;
-  if (!parse_options(arguments, "ropesweep status STORE [--watch]", options, positional, values)) {
+  if (!parse_options(arguments, "ropesweep status STORE [--watch] [--format F]", options,
+                     positional, values)) {
     return 0;
   }
   if (store.empty()) throw_user_error("status: name a store: ropesweep status STORE");
+  if (format != "text" && format != "json") {
+    throw_user_error("--format {}: text or json", format);
+  }
+  if (watching && format == "json")
+    throw_user_error("--watch prints text: leave out --format json");
   if (watching) {
     watch(store);
+  } else if (format == "json") {
+    print_status_json(std::cout, make_status(read_store(store), store_directory(store)));
   } else {
-    print_status(std::cout, make_status(read_store(store), store_directory(store)),
+    print_status(std::cout, make_status(read_results(store), store_directory(store)),
                  seconds_since_epoch());
   }
   return 0;

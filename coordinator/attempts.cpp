@@ -11,6 +11,9 @@
 namespace ropesweep {
 namespace {
 
+/// A task has come further when it has done this part more than when it died before.
+constexpr double kFurther = 0.05;
+
 std::string describe(const Task& task) {
   if (task.kind == TaskKind::fine_tune) {
     return fmt::format("fine-tune {} ({}, {}, train scale {})", task.id, task.fine_tune.recipe.name,
@@ -46,6 +49,7 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 void Reactor::number_on_from_the_store() {
   std::unordered_map<std::string_view, int64_t> last;
   for (const AttemptRecord& attempt : store_.contents().attempts) {
+    failures_.observe(attempt);
     int64_t& number = last[attempt.task];
     number = std::max(number, attempt.number);
   }
@@ -77,10 +81,10 @@ void Reactor::fail_with_dependants(TaskIndex index, const std::string& why, bool
   for (TaskIndex dependant : skipped) {
     const Task& needing = task(dependant);
     if (needing.kind == TaskKind::fine_tune) {
-      store_.skipped(needing.id, reason);
+      write_down([&] { store_.skipped(needing.id, reason); });
     }
     for (const Cell& cell : needing.cells) {
-      store_.skipped(cell.id, reason);
+      write_down([&] { store_.skipped(cell.id, reason); });
     }
     unsynced_ = true;
   }
@@ -118,7 +122,7 @@ void Reactor::hear_answer(int from, Team& team, const Done& done, double now) {
       failed.failure_kind = FailureKind::transient;
       failed.failure = wrong;
       failed.seconds = outcome.seconds;
-      end_attempt(team, failed, "failed", now);
+      end_attempt(team, failed, "failed", now, {from});
       return;
     }
   }
@@ -131,7 +135,7 @@ void Reactor::hear_answer(int from, Team& team, const Done& done, double now) {
   } else if (kind == FailureKind::time) {
     team.stopped = outcome;
   } else if (kind != FailureKind::none && kind != FailureKind::diverged) {
-    end_attempt(team, outcome, "failed", now);
+    end_attempt(team, outcome, "failed", now, {from});
     return;
   }
   if (leads) {
@@ -141,12 +145,12 @@ void Reactor::hear_answer(int from, Team& team, const Done& done, double now) {
     return;
   }
   if (team.stopped) {
-    end_attempt(team, std::move(*team.stopped), "stopped", now);
+    end_attempt(team, std::move(*team.stopped), "stopped", now, {});
   } else if (team.lost) {
-    end_attempt(team, std::move(*team.lost), "failed", now);
+    end_attempt(team, std::move(*team.lost), "failed", now, {});
   } else {
     const bool diverged = team.answer->failure_kind == FailureKind::diverged;
-    end_attempt(team, std::move(*team.answer), diverged ? "diverged" : "finished", now);
+    end_attempt(team, std::move(*team.answer), diverged ? "diverged" : "finished", now, {});
   }
 }
 
@@ -158,21 +162,24 @@ void Reactor::end_lost_attempts(double now) {
   for (auto& [number, team] : teams_.all()) {
     if (team.lost && now - team.lost_at > patience) {
       end_attempt(team, team.stopped ? *team.stopped : *team.lost,
-                  team.stopped ? "stopped" : "failed", now);
+                  team.stopped ? "stopped" : "failed", now, {});
     }
   }
 }
 
-void Reactor::lose(int rank, WorkerState& worker, const std::string& reason, double now) {
+void Reactor::lose(int rank, WorkerState& worker, const std::string& reason, double now,
+                   bool died) {
   teams_.forget(rank);
   if (worker.team) {
-    leave_team(rank, worker, reason, now);
+    leave_team(rank, worker, reason, now, died);
   }
   hold(worker, kNoWeights);
   look_for_work_ = true;
+  judge_workers_ = true;
 }
 
-void Reactor::leave_team(int rank, WorkerState& worker, const std::string& reason, double now) {
+void Reactor::leave_team(int rank, WorkerState& worker, const std::string& reason, double now,
+                         bool died) {
   const TeamNumber number = *worker.team;
   Team& team = teams_[number];
   if (team.task) {
@@ -182,14 +189,22 @@ void Reactor::leave_team(int rank, WorkerState& worker, const std::string& reaso
     // It may have answered; the others wait for it all the same.
     outcome.failure = worker.task ? reason : fmt::format("worker {} of its group was lost", rank);
     outcome.seconds = now - team.started;
+    const bool at_work = worker.task.has_value();
     worker.task.reset();
     worker.attempt = {};
-    end_attempt(team, outcome, "lost", now);
+    // Silence may be the network's.
+    end_attempt(team, outcome, "lost", now, {died && at_work ? rank : -1});
   }
+  dissolve(number, rank, now);
+}
+
+void Reactor::dissolve(TeamNumber number, int lost, double now) {
+  const Team& team = teams_[number];
   for (const int member : team.members) {
-    workers_[member].team.reset();
-    if (member != rank && team.idle.contains(member)) {
-      teams_.wait(member, workers_[member].host, now);
+    WorkerState& worker = workers_[member];
+    worker.team.reset();
+    if (member != lost && usable(worker) && team.idle.contains(member)) {
+      teams_.wait(member, worker.host, now);
     }
   }
   idle_.erase(number);
@@ -210,12 +225,33 @@ AttemptRecord Reactor::record_of(const Team& team, const Task& tried) const {
   return record;
 }
 
-void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status, double now) {
+Trials Reactor::trials_of(TaskIndex index, const Task& tried, double reached) const {
+  Trials trials;
+  trials.crash_limit = options_.crash_limit;
+  const int64_t larger = std::min(2 * teams_.size(), options_.most_team_size);
+  trials.can_be_larger = larger > teams_.size() && workers_usable() >= larger;
+  const auto found = setbacks_.find(index);
+  trials.can_be_thriftier =
+      (found == setbacks_.end() ? 0 : found->second.thrift) < most_thrift(tried);
+  if (found != setbacks_.end() && reached < found->second.reached + kFurther) {
+    trials.crashes = found->second.crashes;
+  }
+  return trials;
+}
+
+void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status, double now,
+                          Culprit culprit) {
   const TaskIndex index = *team.task;
   const Task ended = task(index);
-  int64_t& crashes = crashes_[static_cast<size_t>(index)];
-  const Verdict verdict = judge(outcome.failure_kind, crashes, options_.crash_limit);
-  const int64_t number = team.attempt.number;
+  const double reached = workers_[team.leader()].fraction;
+  const Verdict verdict = culprit.device
+                              ? Verdict::requeue
+                              : judge(outcome.failure_kind, trials_of(index, ended, reached));
+  if (verdict == Verdict::failed && outcome.failure_kind == FailureKind::memory) {
+    outcome.failure +=
+        fmt::format("; it was tried within the least memory{}",
+                    options_.most_team_size <= 1 ? " (see run --most-gpus-per-task)" : "");
+  }
 
   AttemptRecord record = record_of(team, ended);
   if (!outcome.device.empty()) {
@@ -225,24 +261,81 @@ void Reactor::end_attempt(Team& team, Outcome outcome, const std::string& status
   record.failure_kind = outcome.failure_kind;
   record.failure = outcome.failure;
   record.seconds = now - team.started;
-  store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
+  failures_.observe(record);
+  write_down([&] {
+    store_.attempt_ended(record, cell_ids(ended.cells), outcome, verdict == Verdict::failed);
+  });
   unsynced_ = true;
   look_for_work_ = true;
+  if (verdict == Verdict::finished || verdict == Verdict::diverged) {
+    any_result_ = true;
+    blame_.finished();
+    for (const int member : team.members) {
+      blame_.device_works(member);
+    }
+  } else if (culprit.worker >= 0 && !culprit.device &&
+             outcome.failure_kind == FailureKind::transient) {
+    blame(workers_[culprit.worker], index);
+  }
   end_for_members(team, verdict);
+  go_on(index, ended, verdict, outcome, record, culprit);
+  if (verdict != Verdict::finished && verdict != Verdict::diverged) {
+    note_setback(index, outcome, verdict, record, reached);
+  } else {
+    setbacks_.erase(index);
+  }
+}
 
-  crashes += is_crash(outcome.failure_kind) ? 1 : 0;
+void Reactor::note_setback(TaskIndex index, const Outcome& outcome, Verdict verdict,
+                           const AttemptRecord& attempt, double reached) {
+  if (outcome.failure_kind == FailureKind::time || verdict == Verdict::failed) {
+    return;
+  }
+  Setback& setback = setbacks_[index];
+  ++setback.failures;
+  setback.last = outcome.failure;
+  setback.host = attempt.host;
+  setback.worker = static_cast<int>(attempt.worker);
+  setback.wants_larger_team = verdict == Verdict::larger;
+  if (verdict != Verdict::requeue && is_crash(outcome.failure_kind, verdict)) {
+    // Deaths between which it comes further are not its own.
+    setback.crashes = reached < setback.reached + kFurther ? setback.crashes + 1 : 1;
+    setback.reached = std::max(setback.reached, reached);
+  }
+}
+
+void Reactor::go_on(TaskIndex index, const Task& ended, Verdict verdict, const Outcome& outcome,
+                    const AttemptRecord& attempt, Culprit culprit) {
+  const auto warn = [&](const char* then) {
+    spdlog::warn("{}: attempt {} on worker {} ({}): {}: {}", describe(ended), attempt.number,
+                 attempt.worker, attempt.host, outcome.failure, then);
+  };
+  const int elsewhere = culprit.worker >= 0 ? culprit.worker : static_cast<int>(attempt.worker);
   switch (verdict) {
     case Verdict::finished:
       scheduler_.finish(index);
-      learn(index, outcome, number);
+      learn(index, outcome, attempt.number);
       break;
     case Verdict::retry:
-      spdlog::warn("{}: attempt {} on worker {}: {}: it is tried again", describe(ended), number,
-                   record.worker, outcome.failure);
-      scheduler_.give_back(index, record.worker);
+      warn("it is tried again");
+      scheduler_.give_back(index, place_of(elsewhere));
+      break;
+    case Verdict::thriftier:
+      warn(++setbacks_[index].thrift > 1 ? "it is tried again with micro-batches of one chunk"
+                                         : "it is tried again with all that can be recomputed");
+      scheduler_.give_back(index);
+      break;
+    case Verdict::larger:
+      setbacks_[index].thrift = 1;
+      warn("it waits for more GPUs");
+      for_larger_teams_.push_back(index);
+      scheduler_.set_aside(index);
       break;
     case Verdict::requeue:
-      scheduler_.give_back(index);
+      if (culprit.device) {
+        warn("another worker takes it");
+      }
+      scheduler_.give_back(index, culprit.device ? place_of(elsewhere) : -1);
       break;
     case Verdict::diverged:
       spdlog::warn("{} diverged: {}", describe(ended), outcome.failure);
@@ -290,37 +383,6 @@ void Reactor::learn(TaskIndex index, const Outcome& outcome, int64_t attempt) {
     seconds.push_back(costs_.seconds(tasks_.common(i), tasks_.flops(i)));
   }
   scheduler_.estimate(seconds);
-}
-
-std::vector<WaitingTask> Reactor::waiting(double now, size_t limit) const {
-  std::vector<WaitingTask> result;
-  for (TaskIndex index = 0; index < scheduler_.size() && result.size() < limit; ++index) {
-    const Scheduler::State state = scheduler_.state(index);
-    if (state == Scheduler::State::ready) {
-      const bool fits =
-          scheduler_.can_save(index) || scheduler_.seconds(index) <= seconds_left(now);
-      result.push_back({tasks_.id(static_cast<size_t>(index)),
-                        fits ? "waits for a worker"
-                             : fmt::format("needs about {:.0f} s, and {:.0f} s are left",
-                                           scheduler_.seconds(index), seconds_left(now))});
-    } else if (state == Scheduler::State::blocked) {
-      std::string needs;
-      const Task blocked = task(index);
-      std::vector<std::string> before = blocked.needs;
-      const std::vector<std::string>& siblings = blocked.fine_tune.compared_with;
-      before.insert(before.end(), siblings.begin(), siblings.end());
-      for (const std::string& need : before) {
-        const auto found = index_of_.find(need);
-        if (found != index_of_.end() &&
-            scheduler_.state(found->second) != Scheduler::State::finished &&
-            scheduler_.state(found->second) != Scheduler::State::failed) {
-          needs += (needs.empty() ? "" : ", ") + need;
-        }
-      }
-      result.push_back({blocked.id, "waits for fine-tune " + needs});
-    }
-  }
-  return result;
 }
 
 }  // namespace ropesweep

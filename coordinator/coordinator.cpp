@@ -118,6 +118,15 @@ void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::strin
   }
 }
 
+/// The last run's, for `status`.
+void note_left_out(Store& store, const std::string& left_out) {
+  const auto& known = store.contents().provenance.text;
+  const auto found = known.find("left_out");
+  if ((found == known.end() ? "" : found->second) != left_out) {
+    store.provenance("left_out", left_out);
+  }
+}
+
 /// The store's end: a disk that fails for a while is waited for.
 void seal(Store& store, int attempts) {
   while (true) {
@@ -149,6 +158,18 @@ CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
   run_loop(channel, store, reactor, options.reactor.host, cells, printer);
 
   store.while_waiting({});
+  std::string left_out;
+  for (const LeftOut& each : reactor.left_out()) {
+    left_out += fmt::format("{}{}: {}", left_out.empty() ? "" : "; ", each.what, each.why);
+  }
+  if (!left_out.empty()) {
+    spdlog::error("left out: {}", left_out);
+  }
+  if (reactor.broken() && !reactor.trouble().empty()) {
+    // Whatever the end of the store's own writing says, this comes first.
+    spdlog::error("{}", reactor.trouble());
+  }
+  note_left_out(store, left_out);
   printer.finish(count_progress(reactor, store.contents(), cells));
   store.provenance("completed", reactor.all_settled() ? "yes" : "no");
   seal(store, reactor.broken() ? 0 : kSealAttempts);

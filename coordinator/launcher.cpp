@@ -15,7 +15,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -23,6 +22,7 @@
 #include "coordinator/run_status.h"
 #include "experiments/error.h"
 #include "experiments/host_name.h"
+#include "experiments/output_file.h"
 
 namespace ropesweep {
 namespace {
@@ -175,7 +175,7 @@ Settings settings_of_this_host(const std::filesystem::path& scratch) {
 constexpr const char* kNodeAgent = R"SH(
 host=$1
 shift
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --no-kill --mpi=none \
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --nodelist="$host" --mpi=none \
   --cpu-bind=none --kill-on-bad-exit=0 sh -c "$*" </dev/null
 exit 0
 )SH";
@@ -256,12 +256,15 @@ int launch(const LaunchOptions& options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int) { ++signals; });
   }
-  std::ofstream(scratch.path() / "agent") << kNodeAgent;
+  write_whole(scratch.path() / "agent", kNodeAgent, false);
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
   const int status =
       Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchProgram) {
-    throw_user_error("mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)");
+    throw_user_error(
+        "{}", options.hosts.empty()
+                  ? "mpirun isn't found in PATH: install Open MPI (Debian: openmpi-bin)"
+                  : "mpirun isn't in PATH here or on another host, or doesn't reach one (above)");
   }
   const auto outcome = read_run_status(options.directory, run);
   if (outcome && outcome->exit_code) {

@@ -34,6 +34,9 @@ std::string counts_text(const ProgressCounts& counts) {
       text += fmt::format(", {} {}", count, name);
     }
   }
+  for (const std::string& each : counts.left_out) {
+    text += ", without " + each;
+  }
   return text;
 }
 
@@ -58,6 +61,9 @@ ProgressCounts count_progress(const Reactor& reactor, const StoreContents& conte
                     [](const FineTuneRecord& record) { return record.status == "finished"; });
   counts.running = reactor.scheduler().running();
   counts.eta_seconds = reactor.eta_seconds();
+  for (const LeftOut& each : reactor.left_out()) {
+    counts.left_out.push_back(each.what);
+  }
   return counts;
 }
 
@@ -120,13 +126,20 @@ std::string live_text(const Reactor& reactor, double now) {
                                {"host", worker.host},
                                {"device", worker.device},
                                {"task", worker.attempt.task},
-                               {"what", worker.suspect ? "silent" : worker.what},
+                               {"what", worker.suspect                             ? "silent"
+                                        : !worker.left_out.empty() && !worker.task ? "left out"
+                                                                                   : worker.what},
                                {"fraction", worker.fraction},
                                {"since", worker.task ? reactor.wall(worker.started) : 0.0}});
   }
   live["waiting"] = nlohmann::json::array();
   for (const WaitingTask& waiting : reactor.waiting(now, kWaitingListed)) {
-    live["waiting"].push_back({{"task", waiting.task}, {"reason", waiting.reason}});
+    live["waiting"].push_back(
+        {{"task", waiting.task}, {"cells", waiting.cells}, {"reason", waiting.reason}});
+  }
+  live["left_out"] = nlohmann::json::array();
+  for (const LeftOut& each : reactor.left_out()) {
+    live["left_out"].push_back({{"what", each.what}, {"why", each.why}});
   }
   return live.dump() + "\n";
 }

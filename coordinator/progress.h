@@ -18,6 +18,7 @@ struct ProgressCounts {
   int64_t fine_tunes = 0, fine_tunes_finished = 0;
   int64_t running = 0;  ///< tasks
   double eta_seconds = 0;
+  std::vector<std::string> left_out;  ///< nodes and workers that get no work
 };
 
 /// Counts the cells of this sweep (a store may hold others).
@@ -51,8 +52,8 @@ class ProgressPrinter {
 };
 
 /// NAME.d/live.json: {"updated_at", "workers": [{rank, host, device, task, what, fraction, since}],
-/// "waiting": [{task, reason}], "eta_seconds"}; written beside and renamed. Failures are ignored:
-/// it is a convenience.
+/// "waiting": [{task, cells, reason}], "left_out": [{what, why}], "eta_seconds"}; written beside
+/// and renamed. Failures are ignored: it is a convenience.
 /// The JSON of live.json.
 std::string live_text(const Reactor& reactor, double now);
 void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now);

@@ -28,7 +28,6 @@ Reactor::Reactor(ReactorOptions options, TaskPool tasks, Store& store, Channel& 
       channel_(channel),
       scheduler_(scheduled_tasks(tasks_, costs_)),
       last_attempt_(tasks_.size()),
-      crashes_(tasks_.size()),
       teams_(options_.team_size),
       nobody_since_(now) {
   options_.time_limit_seconds += now;
@@ -47,6 +46,7 @@ void Reactor::on_message(int from, const Message& message, double now) {
   if (worker.suspect) {
     spdlog::info("worker {} speaks again", from);
     worker.suspect = false;  // It asks for work when it has none.
+    judge_workers_ = true;
   }
   if (const auto* hello = std::get_if<Hello>(&message)) {
     on_hello(from, *hello, now);
@@ -71,9 +71,12 @@ void Reactor::on_hello(int from, const Hello& hello, double now) {
     lose(from, worker, fmt::format("worker {} started afresh", from), now);
   }
   worker.host = hello.host;
+  host_numbers_.emplace(hello.host, static_cast<int64_t>(host_numbers_.size()));
   worker.device = hello.device;
   worker.pid = hello.pid;
   worker.gone = false;
+  worker.left_in_order = false;
+  judge_workers_ = true;
   channel_.send(from, CoordinatorAlive{options_.host, options_.pid});
   if (leaving_) {
     channel_.send(from, Stop{false});
@@ -87,7 +90,11 @@ void Reactor::on_request_work(int from, const RequestWork& request, double now) 
          now);
   }
   hold(worker, scheduler_.weights_index(request.loaded_weights));
-  if (!worker.team) {
+  if (!worker.left_out.empty()) {
+    if (worker.team && !teams_[*worker.team].task) {
+      dissolve(*worker.team, from, now);
+    }
+  } else if (!worker.team) {
     teams_.wait(from, worker.host, now);
   } else {
     Team& team = teams_[*worker.team];
@@ -119,7 +126,7 @@ void Reactor::on_losses(int from, const Losses& losses) {
   const WorkerState& worker = workers_[from];
   if (worker.task && losses.attempt == worker.attempt && from == teams_[*worker.team].leader() &&
       losses.so_far.fine_tune == losses.attempt.task) {
-    store_.losses(losses.so_far);
+    write_down([&] { store_.losses(losses.so_far); });
   }
 }
 
@@ -132,6 +139,15 @@ void Reactor::on_done(int from, const Done& done, double now) {
     return;
   }
   to_acknowledge_.emplace_back(from, done.attempt);
+  if (done.device_broken) {
+    device_failed(from, done.outcome.failure);
+    Team& team = teams_[*worker.team];
+    team.expected.erase(from);
+    worker.task.reset();
+    worker.attempt = {};
+    end_attempt(team, done.outcome, "failed", now, {from, true});
+    return;
+  }
   hear_answer(from, teams_[*worker.team], done, now);
 }
 
@@ -151,7 +167,7 @@ void Reactor::on_process_gone(int rank, double now) {
     return;
   }
   spdlog::warn("worker {} on {} has died (process {})", rank, worker.host, worker.pid);
-  lose(rank, worker, fmt::format("worker {} on {} died", rank, worker.host), now);
+  lose(rank, worker, fmt::format("worker {} on {} died", rank, worker.host), now, true);
   worker.gone = true;
   channel_.abandon(rank);
 }
@@ -162,6 +178,7 @@ void Reactor::on_turn(double now) {
     suspect_the_silent(now);
   }
   end_lost_attempts(now);
+  judge_workers();
   show_life(now);
   if (!leaving_) {
     if (scheduler_.all_settled()) {
@@ -169,7 +186,11 @@ void Reactor::on_turn(double now) {
     } else if (seconds_left(now) <= 0) {
       begin_stop("the time is over", now);
     } else {
-      give_out_work(now);
+      // What can't be recorded is not begun.
+      if (sync_failing_since_ < 0) {
+        enlarge_teams(now);
+        give_out_work(now);
+      }
       check_for_trouble(now);
     }
   }
@@ -183,21 +204,6 @@ void Reactor::show_life(double now) {
   for (const auto& [rank, worker] : workers_) {
     if (alive(worker)) {
       channel_.send(rank, CoordinatorAlive{options_.host, options_.pid});
-    }
-  }
-}
-
-void Reactor::suspect_the_silent(double now) {
-  for (auto& [rank, worker] : workers_) {
-    if (alive(worker) && now - worker.last_heard > options_.suspicion_seconds) {
-      spdlog::warn("worker {} on {} has been silent for {:.0f} s: taken for lost", rank,
-                   worker.host, now - worker.last_heard);
-      lose(rank, worker,
-           fmt::format("worker {} on {} was silent for {:.0f} s", rank, worker.host,
-                       now - worker.last_heard),
-           now);
-      worker.suspect = true;
-      channel_.abandon(rank);
     }
   }
 }
@@ -218,7 +224,7 @@ void Reactor::give_out_work(double now) {
   for (auto next = idle_.begin(); next != idle_.end() && scheduler_.ready() > 0;) {
     Team& team = teams_[*next];
     const auto chosen =
-        scheduler_.choose(team.leader(), held_by(team), alive_count, seconds_left(now));
+        scheduler_.choose(place_of(team.leader()), held_by(team), alive_count, seconds_left(now));
     if (chosen) {
       next = idle_.erase(next);
       assign(team, *chosen, now);
@@ -256,11 +262,18 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   AttemptRecord record = record_of(team, assignment.task);
   record.status = "running";
   record.cells = cell_ids(assignment.task.cells);
-  store_.attempt_started(record);
+  write_down([&] { store_.attempt_started(record); });
   unsynced_ = true;
   assignment.attempt = team.attempt;
   assignment.place = place;
+  assignment.patience =
+      options_.hang_seconds > 0 ? std::max(options_.hang_seconds, scheduler_.seconds(index)) : 0;
+  if (const auto found = setbacks_.find(index); found != setbacks_.end()) {
+    assignment.thrift = found->second.thrift;
+  }
+  assignment.task.workers.gpus_per_task = teams_.size();
   assignment.task.sibling_medians = medians_for(assignment.task);
+  assignment.task.seconds_between_failures = failures_.seconds_between_failures();
   for (const int member : team.members) {
     WorkerState& worker = workers_[member];
     hold(worker, scheduler_.weights(index));
@@ -279,25 +292,6 @@ void Reactor::hold(WorkerState& worker, WeightsIndex weights) {
     scheduler_.release(worker.held);
     scheduler_.hold(weights);
     worker.held = weights;
-  }
-}
-
-void Reactor::check_for_trouble(double now) {
-  const bool too_few = !any_team_alive();
-  nobody_since_ = !too_few ? -1 : nobody_since_ < 0 ? now : nobody_since_;
-  if (too_few && now - nobody_since_ > options_.suspicion_seconds) {
-    const int64_t alive_count = workers_alive();
-    const int64_t remain = scheduler_.size() - scheduler_.settled();
-    trouble_ = alive_count == 0 ? fmt::format("no worker is left and {} tasks remain", remain)
-                                : fmt::format(
-                                      "{} workers are left, a task takes {} (gpus_per_task)"
-                                      ", and {} tasks remain",
-                                      alive_count, teams_.size(), remain);
-    broken_ = true;
-    leave(false, now, 0);
-  } else if (scheduler_.running() == 0 && scheduler_.ready() > 0 && !look_for_work_ &&
-             !idle_.empty() && std::isfinite(seconds_left(now))) {
-    begin_stop("no task that remains fits into the time that is left", now);
   }
 }
 
@@ -324,17 +318,24 @@ void Reactor::commit(double now) {
   }
   try {
     store_.sync();
+    if (sync_failing_since_ >= 0) {
+      spdlog::info("the store can be written again");
+    }
     sync_failing_since_ = -1;
     unsynced_ = false;
   } catch (const Error& error) {
     if (sync_failing_since_ < 0) {
       sync_failing_since_ = now;
-      spdlog::error("{} (trying again)", error.what());
+      spdlog::error(
+          "the store can't be written: {}; results are kept in memory, and it is tried again for "
+          "{:.0f} s",
+          error.what(), kSyncGiveUpSeconds);
     }
     next_sync_ = now + kSyncRetrySeconds;
     if (now - sync_failing_since_ >= kSyncGiveUpSeconds && !broken_) {
       broken_ = true;
-      trouble_ = error.what();
+      trouble_ = fmt::format("the store could not be written for {:.0f} s: {}",
+                             now - sync_failing_since_, error.what());
       leave(true, now, options_.farewell_seconds);
     }
     return;
@@ -356,19 +357,35 @@ bool Reactor::all_left_in_order() const {
                      [](const auto& worker) { return worker.second.left_in_order; });
 }
 
+void Reactor::enlarge_teams(double now) {
+  if (for_larger_teams_.empty() || scheduler_.running() > 0 || scheduler_.ready() > 0) {
+    return;
+  }
+  std::vector<TeamNumber> numbers;
+  for (const auto& [number, team] : teams_.all()) {
+    numbers.push_back(number);
+  }
+  for (const TeamNumber number : numbers) {
+    dissolve(number, -1, now);
+  }
+  teams_.resize(std::min(2 * teams_.size(), options_.most_team_size));
+  spdlog::warn("{} tasks ran out of memory: from now on {} workers take each task",
+               for_larger_teams_.size(), teams_.size());
+  for (const TaskIndex task : for_larger_teams_) {
+    setbacks_[task].wants_larger_team = false;
+    scheduler_.take_up(task);
+  }
+  for_larger_teams_.clear();
+  look_for_work_ = judge_workers_ = true;
+}
+
 int64_t Reactor::workers_alive() const {
   return std::count_if(workers_.begin(), workers_.end(),
                        [this](const auto& worker) { return alive(worker.second); });
 }
 
-bool Reactor::any_team_alive() const {
-  int64_t wanted = teams_.size();
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [&](const auto& worker) { return alive(worker.second) && --wanted == 0; });
-}
-
 int64_t Reactor::teams_alive() const {
-  return std::max<int64_t>(1, workers_alive() / teams_.size());
+  return std::max<int64_t>(1, workers_usable() / teams_.size());
 }
 
 double Reactor::seconds_left(double now) const {

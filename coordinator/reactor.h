@@ -16,7 +16,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "coordinator/blame.h"
 #include "coordinator/cost_model.h"
+#include "coordinator/failure_rate.h"
 #include "coordinator/protocol/channel.h"
 #include "coordinator/retry_policy.h"
 #include "coordinator/scheduler.h"
@@ -37,6 +39,8 @@ struct ReactorOptions {
   double farewell_seconds = 5;      ///< … and so long to leave when there is nothing to save
   double wall_offset = 0;           ///< seconds since 1970 at time 0
   int64_t team_size = 1;            ///< workers that a task takes
+  int64_t most_team_size = 1;       ///< … that ran out of memory on fewer
+  double hang_seconds = 900;        ///< a runner without progress for so long hangs; 0: never
   std::string groups_directory;     ///< where teams of several meet; a directory of its own each
   std::string host;                 ///< of the coordinator, with its pid
   int64_t pid = 0;
@@ -50,6 +54,7 @@ struct WorkerState {
   bool suspect = false;        ///< silent for too long: nothing is sent to it until it speaks
   bool gone = false;           ///< said goodbye, or its process has ended
   bool left_in_order = false;  ///< gone with a goodbye
+  std::string left_out;        ///< why it gets no work; empty: it does
   WeightsIndex held = kNoWeights;
   std::optional<TeamNumber> team;
   std::optional<TaskIndex> task;  ///< its team's, until it has answered
@@ -61,7 +66,15 @@ struct WorkerState {
 
 /// Why a task is not running.
 struct WaitingTask {
-  std::string task, reason;
+  std::string task;
+  std::vector<std::string> cells;  ///< ids; of a fine-tune none
+  std::string reason;
+};
+
+/// A node, or one worker of it, that gets no work.
+struct LeftOut {
+  std::string what;  ///< "node a", "worker 3 (host a, cuda)"
+  std::string why;
 };
 
 class Reactor {
@@ -100,6 +113,7 @@ class Reactor {
   Task task(TaskIndex index) const { return tasks_[static_cast<size_t>(index)]; }
   const Scheduler& scheduler() const { return scheduler_; }
   std::vector<WaitingTask> waiting(double now, size_t limit) const;
+  std::vector<LeftOut> left_out() const;
   double eta_seconds() const;
   double wall(double now) const { return options_.wall_offset + now; }
 
@@ -113,31 +127,78 @@ class Reactor {
 
   void number_on_from_the_store();
   void skip_what_failed_before();
+  /// What a write that failed leaves is met again by commit.
+  template <typename Write>
+  void write_down(Write write) {
+    try {
+      write();
+    } catch (const Error&) {
+      unsynced_ = true;
+    }
+  }
+
+  // waiting.cpp
+  std::string why_ready_waits(TaskIndex index, double now) const;
+  std::string why_blocked(TaskIndex index) const;
+  std::string where_it_is(TaskIndex index) const;
+
+  // health.cpp: who is fit to work
   void suspect_the_silent(double now);
+  /// Blames the node on which a task died.
+  void blame(const WorkerState& worker, TaskIndex task);
+  void device_failed(int rank, const std::string& why);
+  /// Decides afresh who gets no work; never the last who could.
+  void judge_workers();
+  void leave_out(int rank, WorkerState& worker, const std::string& why);
+  void check_for_trouble(double now);
+  bool usable(const WorkerState& worker) const { return alive(worker) && worker.left_out.empty(); }
+  int64_t workers_usable() const;
+  /// There is a ready task that may start with the time that is left.
+  bool any_fits(double now) const;
+  /// Where a retry goes by: the host, or, while all that work are on one, the worker.
+  int64_t place_of(int rank) const;
+
   void give_out_work(double now);
+  /// All that remains has run out of memory: teams of more workers take it up.
+  void enlarge_teams(double now);
   void assign(Team& team, TaskIndex task, double now);
   /// A member of the team has answered.
   void hear_answer(int from, Team& team, const Done& done, double now);
   /// Attempts whose members lost one that has not said why.
   void end_lost_attempts(double now);
-  void lose(int rank, WorkerState& worker, const std::string& reason, double now);
-  void leave_team(int rank, WorkerState& worker, const std::string& reason, double now);
+  /// `died`: its process ended; else it is silent, or has left.
+  void lose(int rank, WorkerState& worker, const std::string& reason, double now,
+            bool died = false);
+  void leave_team(int rank, WorkerState& worker, const std::string& reason, double now, bool died);
   AttemptRecord record_of(const Team& team, const Task& tried) const;
-  void end_attempt(Team& team, Outcome outcome, const std::string& status, double now);
+  /// Ends a team that is on no task; its idle members wait for another, but for `lost`.
+  void dissolve(TeamNumber team, int lost, double now);
+  /// Whom a failed attempt speaks against.
+  struct Culprit {
+    int worker = -1;      ///< -1: nobody's node
+    bool device = false;  ///< the worker's device, and not the task
+  };
+  void end_attempt(Team& team, Outcome outcome, const std::string& status, double now,
+                   Culprit culprit);
   void end_for_members(Team& team, Verdict verdict);
+  Trials trials_of(TaskIndex index, const Task& tried, double reached) const;
+  void note_setback(TaskIndex task, const Outcome& outcome, Verdict verdict,
+                    const AttemptRecord& attempt, double reached);
+  /// The task is tried again, or not.
+  void go_on(TaskIndex index, const Task& ended, Verdict verdict, const Outcome& outcome,
+             const AttemptRecord& attempt, Culprit culprit);
   void fail_with_dependants(TaskIndex task, const std::string& why, bool diverged = false);
   /// What the median rule of a fine-tune compares with; empty where it has no siblings.
   std::vector<double> medians_for(const Task& task) const;
   void learn(TaskIndex task, const Outcome& outcome, int64_t attempt);
   void hold(WorkerState& worker, WeightsIndex weights);
   void leave(bool save, double now, double limit);
-  void check_for_trouble(double now);
   /// The weights that all of a team's runners hold.
   WeightsIndex held_by(const Team& team) const;
   bool alive(const WorkerState& worker) const { return !worker.gone && !worker.suspect; }
   int64_t workers_alive() const;
-  bool any_team_alive() const;  ///< enough workers for one
-  int64_t teams_alive() const;  ///< at most: of as many workers
+  bool any_team_usable() const;  ///< enough workers for one
+  int64_t teams_alive() const;   ///< at most: of as many workers
   double seconds_left(double now) const;
 
   ReactorOptions options_;
@@ -145,9 +206,27 @@ class Reactor {
   Store& store_;
   Channel& channel_;
   CostModel costs_;
+  FailureRate failures_;
   Scheduler scheduler_;
   std::unordered_map<std::string, TaskIndex> index_of_;  ///< of fine-tunes
-  std::vector<int64_t> last_attempt_, crashes_;          ///< by task; crashes of this run only
+  /// Of a task that failed in this run.
+  struct Setback {
+    int64_t failures = 0;
+    int64_t crashes = 0;  ///< in a row, without coming further
+    double reached = 0;   ///< the fraction, at most
+    std::string last;     ///< failure
+    std::string host;     ///< … and where
+    int worker = 0;
+    bool wants_larger_team = false;
+    int64_t thrift = 0;  ///< of the next attempt
+  };
+  std::vector<int64_t> last_attempt_;  ///< by task
+  std::unordered_map<TaskIndex, Setback> setbacks_;
+  std::vector<TaskIndex> for_larger_teams_;
+  Blame blame_;
+  bool judge_workers_ = false, any_result_ = false;
+  std::vector<std::string> hosts_in_use_;        ///< of usable workers
+  std::map<std::string, int64_t> host_numbers_;  ///< in the order in which they came
   std::map<int, WorkerState> workers_;
   Teams teams_;
   std::set<TeamNumber> idle_;

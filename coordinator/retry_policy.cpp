@@ -3,11 +3,15 @@
 
 namespace ropesweep {
 
-bool is_crash(FailureKind kind) {
-  return kind == FailureKind::transient || kind == FailureKind::memory;
+bool is_crash(FailureKind kind, Verdict verdict) {
+  return kind == FailureKind::transient ||
+         (kind == FailureKind::memory && verdict != Verdict::thriftier &&
+          verdict != Verdict::larger);
 }
 
-Verdict judge(FailureKind kind, int64_t crashes, int64_t crash_limit) {
+int64_t most_thrift(const Task& task) { return task.kind == TaskKind::fine_tune ? 2 : 1; }
+
+Verdict judge(FailureKind kind, const Trials& trials) {
   switch (kind) {
     case FailureKind::none:
       return Verdict::finished;
@@ -17,9 +21,16 @@ Verdict judge(FailureKind kind, int64_t crashes, int64_t crash_limit) {
       return Verdict::requeue;
     case FailureKind::user:
       return Verdict::failed;
-    case FailureKind::transient:
     case FailureKind::memory:
-      return crashes + 1 < crash_limit ? Verdict::retry : Verdict::failed;
+      if (trials.can_be_thriftier) {
+        return Verdict::thriftier;
+      }
+      if (trials.can_be_larger) {
+        return Verdict::larger;
+      }
+      [[fallthrough]];
+    case FailureKind::transient:
+      return trials.crashes + 1 < trials.crash_limit ? Verdict::retry : Verdict::failed;
   }
   return Verdict::failed;
 }

@@ -220,6 +220,13 @@ void Scheduler::give_back(TaskIndex task, int64_t avoid) {
   make_ready(task);
 }
 
+void Scheduler::set_aside(TaskIndex task) {
+  --running_;
+  entry(task).avoid = -1;
+  entry(task).state = State::blocked;
+  entry(task).unmet = 1;
+}
+
 std::vector<TaskIndex> Scheduler::fail(TaskIndex index, bool diverged) {
   if (state(index) == State::ready) {
     remove_ready(index);

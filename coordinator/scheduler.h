@@ -66,6 +66,9 @@ class Scheduler {
   void finish(TaskIndex task);
   /// It ended without a result and is ready again; `avoid`: the worker it failed on, or -1.
   void give_back(TaskIndex task, int64_t avoid = -1);
+  /// It ended without a result and is not ready until `take_up`.
+  void set_aside(TaskIndex task);
+  void take_up(TaskIndex task) { meet(task); }
   /// It failed for good: every task that needs or follows it, directly or not, fails with it and is
   /// returned. It diverged: only what needs it fails, and what follows one of those needn't wait.
   std::vector<TaskIndex> fail(TaskIndex task, bool diverged = false);
@@ -80,6 +83,8 @@ class Scheduler {
   WeightsIndex weights(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].weights; }
   /// The number of a weights key, kNoWeights when no task has it.
   WeightsIndex weights_index(const std::string& key) const;
+  /// The worker that a ready task is not for, -1: none.
+  int64_t avoided(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].avoid; }
   double seconds(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].seconds; }
   bool can_save(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].can_save; }
   double critical_path(TaskIndex task) const { return tasks_[static_cast<size_t>(task)].length; }

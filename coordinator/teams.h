@@ -44,6 +44,8 @@ class Teams {
   explicit Teams(int64_t size) : size_(size) {}
 
   int64_t size() const { return size_; }
+  /// From now on teams have so many members; there are none now.
+  void resize(int64_t size) { size_ = size; }
 
   /// A worker without a team has nothing to do.
   void wait(int worker, const std::string& host, double now);

@@ -144,6 +144,7 @@ void fine_tune_outcome_fields(Struct& outcome, const Visitor& field) {
   field("validation_loss", outcome.validation_loss);
   field("curve", outcome.curve);
   field("checkpoint", outcome.checkpoint);
+  field("digests", outcome.digests);
 }
 
 template <typename Struct, typename Visitor>

@@ -76,6 +76,7 @@ struct FineTuneOutcome {
   double validation_loss = 0;  ///< last measured; NaN when never
   Curve curve;
   std::string checkpoint;  ///< directory of the weights, relative to the store's directory
+  std::string digests;     ///< of its files (file_digests.h); empty: written before they were kept
 };
 
 struct Outcome {

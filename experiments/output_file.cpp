@@ -7,8 +7,6 @@
 #include <cstring>
 #include <system_error>
 
-#include "experiments/error.h"
-
 namespace ropesweep {
 namespace {
 
@@ -40,8 +38,9 @@ std::string_view remedy_of(int error) {
 }  // namespace
 
 void throw_file_error(const std::filesystem::path& path, std::string_view action, int error) {
-  throw_transient_error("{}: cannot {}: {}; {}", path.string(), action, std::strerror(error),
-                        remedy_of(error));
+  throw FileError(FailureKind::transient,
+                  fmt::format("{}: cannot {}: {}; {}", path.string(), action, std::strerror(error),
+                              remedy_of(error)));
 }
 
 void throw_file_error(const std::filesystem::filesystem_error& error) {
@@ -92,14 +91,24 @@ void OutputFile::close() {
   if (::close(descriptor) != 0 && errno != EINTR) throw_file_error(path_, "be written", errno);
 }
 
-void sync_path(const std::filesystem::path& path) {
+namespace {
+
+void sync_for(const std::filesystem::path& path, const std::filesystem::path& named) {
   const OwnedDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) throw_file_error(path, "be opened to sync it", errno);
+  if (!file.valid()) throw_file_error(named, "be opened to sync it", errno);
   while (::fsync(file.get()) != 0) {
     // Some network file systems refuse to sync a directory; they order names by themselves.
     if (errno == EINVAL) return;
-    if (errno != EINTR) throw_file_error(path, "be synced", errno);
+    if (errno != EINTR) throw_file_error(named, "be synced", errno);
   }
+}
+
+}  // namespace
+
+void sync_path(const std::filesystem::path& path) { sync_for(path, path); }
+
+void sync_parent(const std::filesystem::path& path) {
+  sync_for(path.has_parent_path() ? path.parent_path() : ".", path);
 }
 
 void write_whole(const std::filesystem::path& path, std::string_view text, bool durable) {
@@ -114,7 +123,7 @@ void write_whole(const std::filesystem::path& path, std::string_view text, bool 
     ::unlink(beside.c_str());
     throw;
   }
-  if (durable) sync_path(path.has_parent_path() ? path.parent_path() : ".");
+  if (durable) sync_parent(path);
 }
 
 bool try_write_whole(const std::filesystem::path& path, std::string_view text) {

@@ -6,11 +6,17 @@
 #include <string>
 #include <string_view>
 
+#include "experiments/error.h"
 #include "experiments/owned_descriptor.h"
 
 namespace ropesweep {
 
-/// "PATH: cannot ACTION: REASON; REMEDY", transient. `error`: an errno.
+/// A disk's failure: it may pass, and no task is to blame. Transient.
+struct FileError : Error {
+  using Error::Error;
+};
+
+/// Throws FileError "PATH: cannot ACTION: REASON; REMEDY". `error`: an errno.
 [[noreturn]] void throw_file_error(const std::filesystem::path& path, std::string_view action,
                                    int error);
 
@@ -45,6 +51,9 @@ class OutputFile {
 
 /// Syncs a file's (or a directory's) content to the disk. Errors: transient, naming it.
 void sync_path(const std::filesystem::path& path);
+
+/// Syncs the directory of `path`, so that its name is on the disk. Errors: transient, naming it.
+void sync_parent(const std::filesystem::path& path);
 
 /// Makes `path` hold `text` by writing beside it and renaming, so that it is the old one or this
 /// one whenever it is looked at. `durable`: synced too, its name as well. Errors: transient; the

@@ -10,6 +10,9 @@
 
 namespace ropesweep {
 
+/// What is taken for a worker's mean time between failures before any was seen: a day.
+inline constexpr double kSecondsBetweenFailures = 86400;
+
 enum class TaskKind { fine_tune, evaluation };
 
 struct Task {
@@ -34,6 +37,9 @@ struct Task {
   /// By step, from medians_of_running_means over fine_tune.compared_with; the coordinator fills it
   /// in when it assigns the task.
   std::vector<double> sibling_medians;
+  /// Of one worker, as the sweep has met them; the coordinator fills it in when it assigns the
+  /// task.
+  double seconds_between_failures = kSecondsBetweenFailures;
   // how
   WorkerSettings workers;
   int64_t seed = 0;

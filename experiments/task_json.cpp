@@ -26,6 +26,7 @@ void task_fields(Struct& task, const Visitor& field) {
     field("training_data", task.training_data);
     field("validation_data", task.validation_data);
     field("sibling_medians", task.sibling_medians);
+    field("seconds_between_failures", task.seconds_between_failures);
   }
   field("output", task.output);
   field("workers", task.workers);

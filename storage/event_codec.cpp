@@ -6,11 +6,7 @@
 namespace ropesweep {
 namespace {
 
-// Version 1 is the first: no upgrades yet. The first change of an event's meaning adds
-// `upgrade_1_to_2` here and raises kEventVersion.
-constexpr std::span<const EventUpgrade> kUpgrades;
 constexpr int kDeepestEvent = 64;
-static_assert(kUpgrades.size() + 1 == kEventVersion);
 
 }  // namespace
 
@@ -18,8 +14,13 @@ std::vector<uint8_t> encode_event(const nlohmann::json& event) {
   return nlohmann::json::to_cbor(nlohmann::json::array({kEventVersion, event}));
 }
 
+int event_version(std::span<const uint8_t> record) {
+  // CBOR: an array of two, then a whole number below 24 in one byte.
+  return record.size() > 2 && record[0] == 0x82 && record[1] < 24 ? record[1] : 0;
+}
+
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source) {
-  return decode_event(record, source, kUpgrades);
+  return decode_event(record, source, event_upgrades());
 }
 
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,

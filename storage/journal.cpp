@@ -66,6 +66,14 @@ std::unique_ptr<Journal> Journal::open(const std::filesystem::path& path,
   return journal;
 }
 
+void Journal::move_to(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::rename(path_, path, error);
+  if (error) throw_file_error(path, "be replaced", error.value());
+  path_ = path;
+  sync_directory(path.parent_path());
+}
+
 void Journal::append(std::span<const uint8_t> record) {
   if (buffer_.empty()) buffer_.resize(kFrameHeaderBytes);
   const size_t at = buffer_.size();

@@ -30,10 +30,19 @@ struct JournalGap {
   int64_t from = 0, to = 0;
 };
 
+struct JournalScanOptions {
+  int64_t from = 0;        ///< where a frame begins; 0: the first one
+  int64_t to = INT64_MAX;  ///< the file is read as if it ended there
+  /// A header that can't be read is told in the result instead of being an error. One of a newer
+  /// format stays an error.
+  bool any_header = false;
+};
+
 struct JournalScan {
-  std::string identity;     ///< 32 hex digits, drawn when the journal was created
-  int64_t valid_bytes = 0;  ///< end of the last valid frame
-  int64_t file_bytes = 0;   ///< more than valid_bytes: a torn tail
+  std::string identity;         ///< 32 hex digits, drawn when the journal was created
+  bool damaged_header = false;  ///< then there is no identity
+  int64_t valid_bytes = 0;      ///< end of the last valid frame
+  int64_t file_bytes = 0;       ///< more than valid_bytes: a torn tail
   int64_t frames = 0, records = 0;
   std::vector<JournalGap> gaps;  ///< damage between valid frames
 };
@@ -43,7 +52,15 @@ using RecordReader = std::function<void(std::span<const uint8_t>)>;
 /// Reads every valid record in order, without changing the file; safe while another process
 /// appends. Errors: user error when the file is no journal or of a newer format; transient when it
 /// can't be read.
-JournalScan scan_journal(const std::filesystem::path& path, const RecordReader& on_record);
+JournalScan scan_journal(const std::filesystem::path& path, const RecordReader& on_record,
+                         const JournalScanOptions& options = {});
+
+/// A journal's identity from its header, and its size. Errors: as scan_journal.
+struct JournalHead {
+  std::string identity;
+  int64_t file_bytes = 0;
+};
+JournalHead read_journal_head(const std::filesystem::path& path);
 
 class Journal {
  public:
@@ -55,6 +72,9 @@ class Journal {
   static std::unique_ptr<Journal> open(
       const std::filesystem::path& path, const RecordReader& on_record,
       const std::function<void(const Journal&)>& before_cut = [](const Journal&) {});
+
+  /// Renames the file, over what is there, durably. Errors: transient.
+  void move_to(const std::filesystem::path& path);
 
   /// Buffers a record.
   void append(std::span<const uint8_t> record);

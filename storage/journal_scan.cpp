@@ -14,14 +14,20 @@ namespace {
 
 class Scanner {
  public:
-  Scanner(const std::filesystem::path& path, const RecordReader& on_record)
-      : path_(path), on_record_(on_record), file_(open_file(path, O_RDONLY)) {}
+  Scanner(const std::filesystem::path& path, const RecordReader& on_record,
+          const JournalScanOptions& options)
+      : path_(path), on_record_(on_record), options_(options), file_(open_file(path, O_RDONLY)) {}
+
+  JournalHead head() {
+    read_header();
+    return {result_.identity, file_size(file_, path_)};
+  }
 
   JournalScan scan() {
     read_header();
     // Fixed now: what another process appends meanwhile is the next reader's.
-    result_.file_bytes = file_size(file_, path_);
-    int64_t offset = kHeaderBytes;
+    result_.file_bytes = std::min(file_size(file_, path_), options_.to);
+    int64_t offset = std::max(options_.from, static_cast<int64_t>(kHeaderBytes));
     result_.valid_bytes = offset;
     while (offset < result_.file_bytes) {
       if (const std::optional<int64_t> end = read_frame(offset)) {
@@ -41,14 +47,21 @@ class Scanner {
   void read_header() {
     std::vector<uint8_t> header(kHeaderBytes);
     const size_t count = read_at(file_, 0, header, path_);
-    if (count < kHeaderBytes ||
-        std::memcmp(header.data(), kJournalMagic, sizeof kJournalMagic) != 0) {
-      throw_user_error("{}: not a ropesweep journal", path_.string());
+    const bool is_journal = count == kHeaderBytes &&
+                            std::memcmp(header.data(), kJournalMagic, sizeof kJournalMagic) == 0;
+    const bool is_whole =
+        is_journal && header_crc(header) == get_u32(header.data() + kHeaderCrcOffset);
+    if (!is_whole && options_.any_header) {
+      result_.damaged_header = true;
+      return;
+    }
+    if (!is_journal) throw_user_error("{}: not a ropesweep journal", path_.string());
+    if (!is_whole) {
+      throw_transient_error(
+          "{}: the header is damaged; see 'ropesweep check', which repairs with --repair",
+          path_.string());
     }
     const uint32_t version = get_u32(header.data() + kVersionOffset);
-    if (header_crc(header) != get_u32(header.data() + kHeaderCrcOffset)) {
-      throw_transient_error("{}: the header is damaged; see 'ropesweep check'", path_.string());
-    }
     if (version > kJournalFormat) {
       throw_user_error(
           "{}: written by a newer ropesweep (journal format {}, this one reads up to {}); use that "
@@ -109,6 +122,7 @@ class Scanner {
 
   const std::filesystem::path& path_;
   const RecordReader& on_record_;
+  const JournalScanOptions options_;
   OwnedDescriptor file_;
   JournalScan result_;
   std::vector<uint8_t> payload_;
@@ -116,8 +130,14 @@ class Scanner {
 
 }  // namespace
 
-JournalScan scan_journal(const std::filesystem::path& path, const RecordReader& on_record) {
-  return Scanner(path, on_record).scan();
+JournalScan scan_journal(const std::filesystem::path& path, const RecordReader& on_record,
+                         const JournalScanOptions& options) {
+  return Scanner(path, on_record, options).scan();
+}
+
+JournalHead read_journal_head(const std::filesystem::path& path) {
+  const RecordReader none;
+  return Scanner(path, none, {}).head();
 }
 
 }  // namespace ropesweep

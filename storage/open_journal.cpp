@@ -1,10 +1,16 @@
 // Opening for writing, and the reader's view.
 #include "storage/open_journal.h"
 
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+
 #include <system_error>
 
 #include "experiments/error.h"
 #include "experiments/output_file.h"
+#include "storage/compaction.h"
+#include "storage/journal_format.h"
+#include "storage/keep_aside.h"
 #include "storage/snapshot.h"
 #include "storage/store.h"
 
@@ -32,6 +38,38 @@ void check_against_snapshot(const fs::path& h5_file, const Journal& journal) {
   }
 }
 
+/// A tail that is as long as it says was no torn write: its bytes are kept before they are cut.
+void keep_suspect_tail(const fs::path& file, const Journal& journal) {
+  if (journal.cut_bytes() < static_cast<int64_t>(kFrameHeaderBytes)) return;
+  const int64_t from = journal.durable_bytes();
+  uint8_t header[kFrameHeaderBytes];
+  read_at(open_file(file, O_RDONLY), from, header, file);
+  const auto room = static_cast<uint64_t>(journal.cut_bytes()) - kFrameHeaderBytes;
+  if (get_u32(header) != kFrameMagic || get_u64(header + kFrameLengthOffset) > room) return;
+  const fs::path name = free_name(file.parent_path(), "journal.cut");
+  keep_tail(file, from, name);
+  spdlog::warn("{}: the last record is damaged, or was never written whole; it is kept as {}",
+               file.string(), name.string());
+}
+
+/// Writes the journal anew where that pays. Failing (a full disk) leaves the old one, which is as
+/// good.
+void compact(const fs::path& h5_file, const fs::path& file, bool has_older_records,
+             std::unique_ptr<Journal>& journal, StoreState& state) {
+  if (!has_older_records && !worth_compacting(journal->durable_bytes(), state.contents())) return;
+  try {
+    // A published file must be known as older, not foreign: one step back is remembered.
+    if (fs::exists(h5_file) && read_snapshot_stamp(h5_file).journal != journal->identity()) return;
+    const JournalBefore before = {journal->identity(), journal->durable_bytes()};
+    state.apply({{"event", "provenance"}, {"key", kJournalBefore}, {"value", to_text(before)}});
+    journal = write_journal(file, state.contents());
+    spdlog::info("{}: written anew, {} bytes in place of {}", file.string(),
+                 journal->durable_bytes(), before.bytes);
+  } catch (const Error& error) {
+    spdlog::warn("{}: not written anew, and in use as it is: {}", file.string(), error.what());
+  }
+}
+
 }  // namespace
 
 fs::path store_directory(const fs::path& h5_file) {
@@ -55,25 +93,6 @@ RecordReader applying_to(StoreState& state, const fs::path& journal_file) {
   };
 }
 
-nlohmann::json imported_event(const StoreContents& contents) {
-  return {{"event", "imported"},
-          {"cells", contents.cells},
-          {"fine_tunes", contents.fine_tunes},
-          {"attempts", contents.attempts},
-          {"provenance", contents.provenance.text}};
-}
-
-void begin_journal(const fs::path& file, const StoreContents& contents) {
-  const fs::path beside = file.string() + ".new";
-  const auto journal = Journal::create(beside);
-  journal->append(encode_event(imported_event(contents)));
-  journal->sync();
-  std::error_code error;
-  fs::rename(beside, file, error);
-  if (error) throw_file_error(file, "be replaced", error.value());
-  sync_directory(file.parent_path());
-}
-
 bool open_or_import(const fs::path& h5_file, const fs::path& directory,
                     std::unique_ptr<Journal>& journal, StoreState& state) {
   const fs::path file = directory / "journal";
@@ -82,12 +101,39 @@ bool open_or_import(const fs::path& h5_file, const fs::path& directory,
     journal = Journal::create(file);
     return true;
   }
-  if (!has_journal) begin_journal(file, read_snapshot(h5_file));
+  if (!has_journal) write_journal(file, read_snapshot(h5_file));
   // A journal whose end is damaged must not be cut before that is known.
-  journal = Journal::open(file, applying_to(state, file), [&h5_file](const Journal& opened) {
+  bool has_older_records = false;
+  const RecordReader apply = applying_to(state, file);
+  const RecordReader reader = [&](std::span<const uint8_t> record) {
+    has_older_records = has_older_records || event_version(record) < kEventVersion;
+    apply(record);
+  };
+  journal = Journal::open(file, reader, [&](const Journal& opened) {
     check_against_snapshot(h5_file, opened);
+    keep_suspect_tail(file, opened);
   });
+  compact(h5_file, file, has_older_records, journal, state);
   return false;
+}
+
+StoreContents read_results(const fs::path& h5_file) {
+  const fs::path file = store_directory(h5_file) / "journal";
+  if (!fs::exists(file) || !fs::exists(h5_file)) return read_store(h5_file);
+  try {
+    const JournalHead journal = read_journal_head(file);
+    Snapshot published = read_stamped_snapshot(h5_file);
+    const int64_t covered = published.stamp.journal_bytes;
+    if (published.stamp.journal == journal.identity && covered <= journal.file_bytes) {
+      StoreState state(std::move(published.contents));
+      if (scan_journal(file, applying_to(state, file), {.from = covered}).gaps.empty()) {
+        return std::move(state).release();
+      }
+    }
+  } catch (const Error&) {
+    // Whatever is wrong with the published file: the journal has all of it, or says what is wrong.
+  }
+  return read_store(h5_file);
 }
 
 StoreContents read_store(const fs::path& h5_file) {

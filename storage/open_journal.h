@@ -16,17 +16,11 @@ void make_directory(const std::filesystem::path& directory);
 /// A reader of records that decodes them and applies them to `state`.
 RecordReader applying_to(StoreState& state, const std::filesystem::path& journal_file);
 
-/// An event that carries all contents.
-nlohmann::json imported_event(const StoreContents& contents);
-
-/// A new journal that holds `contents`, put in place at once: a crash leaves the old state or the
-/// new one.
-void begin_journal(const std::filesystem::path& file, const StoreContents& contents);
-
 /// Opens NAME.d/journal into `state`. There is none: begins one, holding what the published file
-/// tells, if that is there. Returns whether the store is new (neither was there). The lock must be
-/// held. Errors: user error for a newer version, or a file that is no store; transient when the
-/// journal is damaged or ends before what the published file holds.
+/// tells, if that is there. One that holds much that is obsolete, or records of an older version,
+/// is written anew (compaction.h). Returns whether the store is new (neither was there). The lock
+/// must be held. Errors: user error for a newer version, or a file that is no store; transient when
+/// the journal is damaged or ends before what the published file holds.
 bool open_or_import(const std::filesystem::path& h5_file, const std::filesystem::path& directory,
                     std::unique_ptr<Journal>& journal, StoreState& state);
 

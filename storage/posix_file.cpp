@@ -87,7 +87,7 @@ void replace_file(const std::filesystem::path& path, std::span<const uint8_t> by
     ::unlink(beside.c_str());
     throw;
   }
-  sync_directory(path.parent_path());
+  sync_parent(path);
 }
 
 }  // namespace ropesweep

@@ -120,7 +120,7 @@ Columns columns_after_first(const std::string& table) {
 const Columns& internal_columns(const std::string& table) {
   static const std::map<std::string, Columns> internal = {
       {"cells", {{"sum_yy", real}, {"sum_yt", real}, {"sum_tt", real}}},
-      {"fine_tunes", {{"checkpoint", text}}},
+      {"fine_tunes", {{"checkpoint", text}, {"digests", text, true}}},
   };
   static const Columns none;
   const auto found = internal.find(table);

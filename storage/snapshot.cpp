@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "storage/file_seal.h"
 #include "storage/handle.h"
 #include "storage/memory_file.h"
 #include "storage/posix_file.h"
@@ -147,11 +148,13 @@ void write_tables(hid_t file, const TableWriter& writer, const StoreContents& co
 
 std::vector<uint8_t> snapshot_image(const StoreContents& contents, const SnapshotStamp& stamp) {
   const Hdf5Quiet quiet;
-  return hdf5_file_in_memory([&](hid_t file) {
+  std::vector<uint8_t> image = hdf5_file_in_memory([&](hid_t file) {
     const TableWriter writer;
     write_attributes(file, writer, contents, stamp);
     write_tables(file, writer, contents);
   });
+  seal_file(image);
+  return image;
 }
 
 void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& contents,

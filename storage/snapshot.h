@@ -28,6 +28,14 @@ void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& c
 /// unreadable.
 SnapshotStamp read_snapshot_stamp(const std::filesystem::path& h5_file);
 
+struct Snapshot {
+  SnapshotStamp stamp;
+  StoreContents contents;
+};
+
+/// As read_snapshot, with the stamp.
+Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file);
+
 /// All tables, curves and samples (recipes by name only, no canonical texts). Errors: as above.
 StoreContents read_snapshot(const std::filesystem::path& h5_file);
 

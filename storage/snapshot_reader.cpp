@@ -1,7 +1,9 @@
 // Reading a published file back: for a store that was copied without its journal, and for `check`.
 #include <algorithm>
 
+#include "storage/file_seal.h"
 #include "storage/handle.h"
+#include "storage/migrations.h"
 #include "storage/posix_file.h"
 #include "storage/snapshot.h"
 #include "storage/tables.h"
@@ -90,6 +92,12 @@ class SnapshotFile {
 
  private:
   static Hdf5File open(const std::filesystem::path& path, std::vector<uint8_t>& image) {
+    if (check_seal(image) == Seal::broken) {
+      throw_transient_error(
+          "{}: damaged (its checksum does not hold); 'ropesweep check --repair' rebuilds it from "
+          "the journal",
+          path.string());
+    }
     const Hdf5Properties access(H5Pcreate(H5P_FILE_ACCESS), "prepare a file");
     hdf5_check(H5Pset_fapl_core(access, size_t{1} << 20, 0), "prepare a file");
     hdf5_check(H5Pset_file_image(access, image.data(), image.size()), "prepare a file");
@@ -168,6 +176,10 @@ SnapshotStamp read_snapshot_stamp(const std::filesystem::path& h5_file) {
 }
 
 StoreContents read_snapshot(const std::filesystem::path& h5_file) {
+  return read_stamped_snapshot(h5_file).contents;
+}
+
+Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file) {
   const Hdf5Quiet quiet;
   const SnapshotFile file(h5_file);
   const auto table = [&file](const std::string& name) {
@@ -192,7 +204,8 @@ StoreContents read_snapshot(const std::filesystem::path& h5_file) {
   for (const std::string& name : file.text_attributes()) {
     if (name != "journal") contents.provenance.text[name] = file.text(name.c_str());
   }
-  return contents;
+  upgrade_contents(contents, file.integer("schema_version"), schema_upgrades());
+  return {stamp_of(file), std::move(contents)};
 }
 
 }  // namespace ropesweep

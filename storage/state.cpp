@@ -1,4 +1,4 @@
-// Applying events. What an attempt brings becomes final here, and only here.
+// Applying events; attempts' ends are in state_outcomes.cpp.
 #include "storage/state.h"
 
 #include <algorithm>
@@ -13,27 +13,6 @@ namespace {
 
 std::string attempt_key(const std::string& task, int64_t number) {
   return task + " " + std::to_string(number);
-}
-
-/// An allocation's end, a stop that was asked for, or an answer that came too late costs no
-/// attempt.
-bool counts(const AttemptRecord& attempt, const Outcome& outcome) {
-  return attempt.status != "stopped" && attempt.status != "stale" &&
-         outcome.failure_kind != FailureKind::time;
-}
-
-/// What an attempt's end is called when its caller left that open.
-std::string ending(FailureKind kind) {
-  if (kind == FailureKind::none) return "finished";
-  if (kind == FailureKind::diverged) return "diverged";
-  return kind == FailureKind::time ? "stopped" : "failed";
-}
-
-template <typename Record>
-void set_failure(Record& record, const Outcome& outcome, const char* status) {
-  record.status = status;
-  record.failure_kind = outcome.failure_kind;
-  record.failure = outcome.failure;
 }
 
 template <typename Record>
@@ -192,96 +171,13 @@ void StoreState::losses(const nlohmann::json& event) {
   record->outcome = std::move(so_far);
 }
 
-void StoreState::attempt_ended(const nlohmann::json& event) {
-  AttemptRecord attempt = event.at("attempt").get<AttemptRecord>();
-  const Outcome outcome = event.at("outcome").get<Outcome>();
-  std::vector<std::string> ids = event.at("cells").get<std::vector<std::string>>();
-  if (fine_tunes_.contains(attempt.task)) ids.push_back(attempt.task);
-  if (attempt.cells.empty()) attempt.cells = ids;
-  if (attempt.status.empty() || attempt.status == "running") {
-    attempt.status = ending(outcome.failure_kind);
-  }
-  if (attempt.failure_kind == FailureKind::none) {
-    attempt.failure_kind = outcome.failure_kind;
-    attempt.failure = outcome.failure;
-  }
-  attempt_of(attempt) = attempt;
-  if (counts(attempt, outcome)) {
-    for (const std::string& id : ids) {
-      if (CellRecord* record = mutable_cell(id)) ++record->attempts;
-    }
-    if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) ++record->attempts;
-  }
-  if (outcome.failure_kind == FailureKind::none) {
-    accept(attempt, outcome);
-  } else if (outcome.failure_kind == FailureKind::diverged) {
-    diverged(attempt, ids, outcome);
-  } else {
-    reject(attempt, ids, outcome, event.at("final").get<bool>());
-  }
-}
-
-void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
-  for (const CellOutcome& result : outcome.cells) {
-    CellRecord* record = mutable_cell(result.cell);
-    if (record == nullptr) continue;
-    set_failure(*record, outcome, "finished");
-    record->outcome = result;
-    record->device = outcome.device;
-    record->type = outcome.type;
-    record->finished_at = attempt.started_at + attempt.seconds;
-  }
-  for (const FineTuneOutcome& result : outcome.fine_tunes) {
-    FineTuneRecord* record = mutable_fine_tune(result.fine_tune);
-    if (record == nullptr) continue;
-    set_failure(*record, outcome, "finished");
-    record->outcome = result;
-    record->device = outcome.device;
-    record->type = outcome.type;
-    record->seconds = outcome.seconds;
-    check_names(*record);
-  }
-}
-
-void StoreState::diverged(const AttemptRecord& attempt, const std::vector<std::string>& ids,
-                          const Outcome& outcome) {
-  accept(attempt, outcome);  // the curve up to there, figures if there are any
-  for (const std::string& id : ids) {
-    if (CellRecord* record = mutable_cell(id)) {
-      set_failure(*record, outcome, "diverged");
-      record->device = outcome.device;
-      record->type = outcome.type;
-      record->finished_at = attempt.started_at + attempt.seconds;
-    }
-    if (FineTuneRecord* record = mutable_fine_tune(id)) set_failure(*record, outcome, "diverged");
-  }
-}
-
-void StoreState::reject(const AttemptRecord& attempt, const std::vector<std::string>& ids,
-                        const Outcome& outcome, bool final_failure) {
-  const char* status = final_failure ? "failed" : "pending";
-  for (const std::string& id : ids) {
-    // A late failure does not undo what another attempt has finished.
-    CellRecord* cell_record = mutable_cell(id);
-    if (cell_record != nullptr &&
-        (cell_record->status == "running" || cell_record->status == "pending")) {
-      set_failure(*cell_record, outcome, status);
-      if (final_failure) cell_record->finished_at = attempt.started_at + attempt.seconds;
-    }
-    FineTuneRecord* record = mutable_fine_tune(id);
-    if (record != nullptr && (record->status == "running" || record->status == "pending")) {
-      set_failure(*record, outcome, status);
-    }
-  }
-}
-
 void StoreState::skipped(const nlohmann::json& event) {
   Outcome outcome;
   outcome.failure_kind = FailureKind::user;
   outcome.failure = event.at("reason").get<std::string>();
   const std::string id = event.at("id").get<std::string>();
-  if (CellRecord* record = mutable_cell(id)) set_failure(*record, outcome, "skipped");
-  if (FineTuneRecord* record = mutable_fine_tune(id)) set_failure(*record, outcome, "skipped");
+  if (CellRecord* record = mutable_cell(id)) set_ending(*record, outcome, "skipped");
+  if (FineTuneRecord* record = mutable_fine_tune(id)) set_ending(*record, outcome, "skipped");
 }
 
 void StoreState::rerun(const nlohmann::json& event) {

@@ -9,15 +9,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "storage/migrations.h"
 #include "storage/results.h"
 
 namespace ropesweep {
-
-/// The version of the events' meaning. An older record is upgraded as it is read.
-inline constexpr int kEventVersion = 1;
-
-/// upgrades[v − 1] turns an event of version v into one of version v + 1.
-using EventUpgrade = void (*)(nlohmann::json& event);
 
 /// A record's bytes: CBOR of [version, event]. An event is an object whose "event" names it.
 std::vector<uint8_t> encode_event(const nlohmann::json& event);
@@ -26,6 +21,16 @@ std::vector<uint8_t> encode_event(const nlohmann::json& event);
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source);
 nlohmann::json decode_event(std::span<const uint8_t> record, const std::string& source,
                             std::span<const EventUpgrade> upgrades);
+/// The version that a record carries, without reading further; 0 when it is none of ours.
+int event_version(std::span<const uint8_t> record);
+
+/// How a cell or a fine-tune ended: its status, and the failure's kind and text.
+template <typename Record>
+void set_ending(Record& record, const Outcome& outcome, const char* status) {
+  record.status = status;
+  record.failure_kind = outcome.failure_kind;
+  record.failure = outcome.failure;
+}
 
 /// Contents with indices by id.
 class StoreState {
@@ -36,6 +41,10 @@ class StoreState {
   const StoreContents& contents() const { return contents_; }
   StoreContents release() && { return std::move(contents_); }
   bool has(const std::string& id) const { return cells_.contains(id) || fine_tunes_.contains(id); }
+
+  /// For what is left of a damaged journal: results of cells and fine-tunes that no event planned
+  /// are kept, under their ids alone; a later plan names them.
+  void keep_unplanned_results() { keep_unplanned_ = true; }
 
   /// Null when unknown.
   const CellRecord* cell(const std::string& id) const;
@@ -55,6 +64,7 @@ class StoreState {
   void attempt_started(const nlohmann::json& event);
   void losses(const nlohmann::json& event);
   void attempt_ended(const nlohmann::json& event);
+  void add_unplanned(const Outcome& outcome);
   void accept(const AttemptRecord& attempt, const Outcome& outcome);
   void reject(const AttemptRecord& attempt, const std::vector<std::string>& ids,
               const Outcome& outcome, bool final_failure);
@@ -68,6 +78,7 @@ class StoreState {
   FineTuneRecord* mutable_fine_tune(const std::string& id);
 
   StoreContents contents_;
+  bool keep_unplanned_ = false;
   std::unordered_map<std::string, size_t> cells_, fine_tunes_;
   std::unordered_map<std::string, size_t> attempts_;  ///< by "TASK NUMBER"
 };

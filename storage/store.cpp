@@ -66,7 +66,7 @@ class JournaledStore final : public Store {
       record_full(event);
     }
     for (const Cell& cell : cells) {
-      if (!state_.has(cell.id)) event["cells"].push_back(cell);
+      if (is_unknown(cell)) event["cells"].push_back(cell);
       record_full(event);
     }
     if (!event["cells"].empty() || !event["fine_tunes"].empty()) record(event);
@@ -171,6 +171,12 @@ class JournaledStore final : public Store {
     if (event["cells"].size() + event["fine_tunes"].size() < kPlannedPerEvent) return;
     record(event);
     event = planned_event();
+  }
+
+  /// New, or known by its result alone (from a published file, or a journal that lost a part).
+  bool is_unknown(const Cell& cell) const {
+    const CellRecord* known = state_.cell(cell.id);
+    return known == nullptr || (known->cell.canonical.empty() && !cell.canonical.empty());
   }
 
   /// New, or shared by other cells than the store knows.

@@ -67,6 +67,11 @@ std::filesystem::path store_directory(const std::filesystem::path& h5_file);
 /// a newer schema version.
 StoreContents read_store(const std::filesystem::path& h5_file);
 
+/// The same in every column of every table, sooner: the published file and what the journal has
+/// after it. Without canonical texts and recipes' settings, which no table shows, where those would
+/// have to be read from the journal.
+StoreContents read_results(const std::filesystem::path& h5_file);
+
 /// Rows of a table as text-or-number columns, for query, report and tests: the columns of
 /// interface.md.
 struct Column {
@@ -83,6 +88,7 @@ Table make_table(const StoreContents& contents, const std::string& table);
 struct CheckReport {
   std::vector<std::string> findings;  ///< empty: all is well
   std::vector<std::string> notes;     ///< good to know, no damage: weights that are gone
+  std::vector<std::string> actions;   ///< what a repair did, what it kept aside, what is lost
   bool repaired = false;
 };
 CheckReport check_store(const std::filesystem::path& h5_file, bool repair);

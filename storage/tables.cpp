@@ -121,7 +121,9 @@ Table make_internal_table(const StoreContents& contents, const std::string& tabl
     });
   }
   if (table == "fine_tunes") {
-    for (const FineTuneRecord& record : contents.fine_tunes) out.row(record.outcome.checkpoint);
+    for (const FineTuneRecord& record : contents.fine_tunes) {
+      out.row(record.outcome.checkpoint, record.outcome.digests);
+    }
   }
   return result;
 }

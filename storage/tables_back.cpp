@@ -89,6 +89,7 @@ FineTuneRecord fine_tune_from(const RowReader& in, const RowReader& internal, si
   record.outcome.training_loss = in.real("training_loss", row);
   record.outcome.validation_loss = in.real("validation_loss", row);
   record.outcome.checkpoint = internal.text("checkpoint", row);
+  record.outcome.digests = internal.text("digests", row);
   return record;
 }
 

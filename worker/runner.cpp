@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -16,7 +17,10 @@
 #include <thread>
 #include <utility>
 
+#include "experiments/output_file.h"
 #include "worker/backend/collective.h"
+#include "worker/progress_watch.h"
+#include "worker/tasks/thrift.h"
 
 namespace ropesweep {
 namespace {
@@ -35,12 +39,33 @@ Done failed(const AttemptId& attempt, FailureKind kind, const std::string& what)
   return done;
 }
 
-/// Runs the task; what it throws becomes a failure with its kind.
+/// After a disk's failure the answer waits, longer each time: a disk that is full for a minute must
+/// not use up a task's attempts within a second.
+void wait_for_the_disk() {
+  static int failures = 0;
+  constexpr std::array<int, 4> kSeconds = {1, 3, 9, 27};
+  const int seconds = kSeconds.at(static_cast<size_t>(std::min<int>(failures++, 3)));
+  const auto end = Clock::now() + std::chrono::seconds(seconds);
+  while (!stop_requested && Clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+/// Runs the task; what it throws becomes a failure with its kind. `spent`: this process is not to
+/// run another.
 Done run_guarded(const RunTask& run_task, const Assign& assignment,
-                 const tasks::TaskContext& context) {
+                 const tasks::TaskContext& context, bool& spent) {
   const AttemptId& attempt = assignment.attempt;
   try {
     return {attempt, run_task(assignment.task, assignment.place, context)};
+  } catch (const FileError& error) {
+    wait_for_the_disk();
+    return failed(attempt, error.kind(), error.what());
+  } catch (const BrokenDevice& broken) {
+    spent = true;
+    Done done = failed(attempt, FailureKind::transient, broken.what());
+    done.device_broken = true;
+    return done;
   } catch (const Error& error) {
     return failed(attempt, error.kind(), error.what());
   } catch (const backend::LostMember& lost) {
@@ -50,6 +75,8 @@ Done run_guarded(const RunTask& run_task, const Assign& assignment,
   } catch (const std::bad_alloc&) {
     return failed(attempt, FailureKind::memory, "out of memory");
   } catch (const std::exception& error) {
+    // An error of a CUDA device stays: whatever its context is asked next fails too.
+    spent = true;
     return failed(attempt, FailureKind::transient, error.what());
   }
 }
@@ -60,13 +87,15 @@ class TaskThread {
   explicit TaskThread(const RunTask& run_task)
       : run_task_(run_task), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
-  void start(Assign assignment) {
+  void start(Assign assignment, double now) {
     busy_ = true;
+    watch_.begin(assignment.patience, now);
     attempt_ = assignment.attempt;
     {
       const std::lock_guard lock(mutex_);
       fraction_ = 0;
       what_ = "starts";
+      reports_ = reports_seen_ = 0;
       so_far_ = {};
       so_far_.fine_tune = assignment.task.id;
       so_far_.validation_loss = std::nan("");
@@ -75,11 +104,31 @@ class TaskThread {
   }
 
   bool busy() const { return busy_; }
+  /// The process is not to run another task.
+  bool spent() const { return spent_ && !busy_; }
   int wake_fd() const { return wake_.get(); }
 
   Heartbeat heartbeat() {
     const std::lock_guard lock(mutex_);
     return busy_ ? Heartbeat{attempt_, fraction_, what_} : Heartbeat{};
+  }
+
+  /// The answer in place of a task that hangs; its thread is beyond help.
+  std::optional<Done> take_hanging(double now) {
+    const std::lock_guard lock(mutex_);
+    if (!busy_ || answer_) {
+      return std::nullopt;
+    }
+    if (reports_ != reports_seen_) {
+      reports_seen_ = reports_;
+      watch_.progressed(now);
+    }
+    if (!watch_.hangs(now)) {
+      return std::nullopt;
+    }
+    return failed(attempt_, FailureKind::transient,
+                  fmt::format("the task hangs: no progress for {:.0f} s at \"{}\"",
+                              watch_.silence(now), what_));
   }
 
   /// What a fine-tune has reached since the last call, if anything.
@@ -112,8 +161,10 @@ class TaskThread {
   void compute(const Assign& assignment) {
     tasks::TaskContext context;
     context.stop = &stop_requested;
+    tasks::set_thrift(static_cast<tasks::Thrift>(assignment.thrift));
     context.progress = [this](double fraction, const std::string& what) {
       const std::lock_guard lock(mutex_);
+      ++reports_;
       fraction_ = fraction;
       what_ = what;
     };
@@ -122,13 +173,15 @@ class TaskThread {
       tasks::add_steps(so_far_, steps);
     };
     const auto start = Clock::now();
-    Done answer = run_guarded(run_task_, assignment, context);
+    bool spent = false;
+    Done answer = run_guarded(run_task_, assignment, context, spent);
     if (answer.outcome.seconds <= 0) {
       answer.outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
     {
       const std::lock_guard lock(mutex_);
       so_far_.curve = {};  // the answer has all of it
+      spent_ = spent;
       answer_ = std::move(answer);
     }
     const uint64_t one = 1;
@@ -142,6 +195,9 @@ class TaskThread {
   std::mutex mutex_;
   double fraction_ = 0;
   std::string what_;
+  int64_t reports_ = 0, reports_seen_ = 0;  ///< of progress
+  ProgressWatch watch_;
+  bool spent_ = false;
   FineTuneOutcome so_far_;
   std::optional<Done> answer_;
   std::jthread thread_;
@@ -168,8 +224,14 @@ class Service {
         // Nobody wants the answer, and another may be given the task: no last words, no saving.
         _exit(1);
       }
+      if (auto hanging = task_.take_hanging(seconds(now.time_since_epoch()))) {
+        say_last(*hanging);
+      }
       if (stop_requested && !task_.busy() && !channel_.wants_write()) {
         return 0;
+      }
+      if (task_.spent() && !channel_.wants_write()) {
+        return 1;
       }
       if (now >= next_beat_) {
         next_beat_ = now + duration(options_.heartbeat_seconds);
@@ -196,8 +258,8 @@ class Service {
 
   void on_message(const Message& message) {
     if (const auto* assign = std::get_if<Assign>(&message)) {
-      if (!task_.busy() && !stop_requested) {
-        task_.start(*assign);
+      if (!task_.busy() && !task_.spent() && !stop_requested) {
+        task_.start(*assign, seconds(Clock::now().time_since_epoch()));
       }
     } else if (const auto* stop = std::get_if<Stop>(&message)) {
       stop_requested = true;
@@ -205,6 +267,17 @@ class Service {
         _exit(0);
       }
     }
+  }
+
+  /// Ends the process, whatever its other thread is stuck in.
+  [[noreturn]] void say_last(const Message& message) {
+    channel_.send(0, message);
+    const auto limit = Clock::now() + duration(options_.shepherd_silence_seconds);
+    while (channel_.wants_write() && Clock::now() < limit) {
+      channel_.wait(options_.heartbeat_seconds);
+      channel_.flush();
+    }
+    _exit(1);
   }
 
   void wait(double limit) {

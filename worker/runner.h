@@ -5,11 +5,18 @@
 #include <functional>
 
 #include "coordinator/protocol/socket_channel.h"
+#include "experiments/error.h"
 #include "worker/tasks/task_runner.h"
 
 namespace ropesweep {
 
-/// Runs a task; throws as tasks::TaskRunner::run does.
+/// The device can't be used: a task that was to run on it is not to blame.
+class BrokenDevice : public Error {
+ public:
+  explicit BrokenDevice(const std::string& why) : Error(FailureKind::transient, why) {}
+};
+
+/// Runs a task; throws BrokenDevice before it has begun, and then as tasks::TaskRunner::run does.
 using RunTask = std::function<Outcome(const Task& task, const GroupPlace& place,
                                       const tasks::TaskContext& context)>;
 
@@ -19,7 +26,9 @@ struct RunnerOptions {
   double shepherd_silence_seconds = 20;  ///< a shepherd silent for so long is taken for stopped
 };
 
-/// Serves the socket until the shepherd says Stop or is gone. Returns the exit code: 0 after Stop.
+/// Serves the socket until the shepherd says Stop or is gone. Returns the exit code: 0 after Stop;
+/// 1 once the device can't be used, or a task failed in a way that may have left it so, or hangs:
+/// the answer has been given, and the next runner starts afresh.
 int serve_tasks(OwnedDescriptor socket, const RunTask& run_task, const RunnerOptions& options = {});
 
 /// Makes this process end with its parent: it is killed when the parent dies, at once if that has

@@ -47,21 +47,31 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return result;
 }
 
-/// `oom_kill` of this process's control group; 0 where there is none (or version 1).
+/// The number after a name in a file of "name number" lines.
+std::optional<int64_t> number_after(const std::string& name, const std::string& file) {
+  std::ifstream stream(file);
+  std::string each;
+  for (int64_t count = 0; stream >> each >> count;) {
+    if (each == name) {
+      return count;
+    }
+  }
+  return std::nullopt;
+}
+
+/// `oom_kill` of this process's control group (version 2); else of the whole host.
 int64_t out_of_memory_kills() {
   std::ifstream groups("/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {
     if (line.starts_with("0::")) {
-      std::ifstream events("/sys/fs/cgroup" + line.substr(3) + "/memory.events");
-      std::string name;
-      for (int64_t count = 0; events >> name >> count;) {
-        if (name == "oom_kill") {
-          return count;
-        }
+      const std::string group = line.size() > 4 ? line.substr(3) : "";
+      if (const auto count =
+              number_after("oom_kill", "/sys/fs/cgroup" + group + "/memory.events")) {
+        return *count;
       }
     }
   }
-  return 0;
+  return number_after("oom_kill", "/proc/vmstat").value_or(0);
 }
 
 /// The two structs of posix_spawn, released.

@@ -27,7 +27,8 @@ class RunnerProcess {
   pid_t pid() const { return pid_; }
   /// How it ended ("exit code 3", "signal 11 (Segmentation fault)"), or nothing while it runs.
   std::optional<std::string> ended();
-  /// It was killed while this host's memory control killed something.
+  /// It was killed while the kernel's out-of-memory killer killed something in this control group,
+  /// or, where that doesn't count, on this host.
   bool out_of_memory() const;
   void kill();
 

@@ -32,11 +32,8 @@ void Shepherd::turn(double now) {
   last_turn_ = now;
   if (slept) {
     // This process was stopped for so long that its task has been given to another.
-    spdlog::warn("worker {} was suspended; its attempt is abandoned", coordinator_.rank());
-    end_runner();
-    attempt_.reset();
+    give_up_attempt("this worker was suspended", now);
     last_heard_ = now;
-    ask_at_ = now;
   }
   while (!over_) {
     const auto received = coordinator_.poll();
@@ -44,22 +41,35 @@ void Shepherd::turn(double now) {
       break;
     }
     last_heard_ = now;
+    if (alone_) {
+      spdlog::info("worker {}: the coordinator speaks again", coordinator_.rank());
+      alone_ = false;
+      ask_at_ = now;
+    }
     hear_coordinator(received->second, now);
   }
   if (over_) {
     return;
   }
   // Before its first word it may be busy for long, with digests of large models.
-  if (!coordinator_host_.empty() && now - last_heard_ > options_.coordinator_silence_seconds) {
-    spdlog::warn("worker {}: the coordinator has been silent for {:.0f} s; leaving",
-                 coordinator_.rank(), now - last_heard_);
-    end_runner();
-    over_ = true;
-    return;
+  const double silence = now - last_heard_;
+  if (!coordinator_host_.empty() && silence > options_.coordinator_silence_seconds) {
+    if (stopping_ || silence > options_.coordinator_silence_seconds + options_.orphan_seconds) {
+      spdlog::warn("worker {}: the coordinator has been silent for {:.0f} s; leaving",
+                   coordinator_.rank(), silence);
+      end_runner();
+      over_ = true;
+      return;
+    }
+    if (!alone_) {
+      alone_ = true;
+      give_up_attempt(fmt::format("the coordinator has been silent for {:.0f} s", silence), now);
+    }
   }
   hear_runner(now);
   watch_runner(now);
-  if (!attempt_ && !stopping_ && runner_ && now >= ask_at_) {
+  // Without a runner too: what it says to a task then tells the coordinator.
+  if (!attempt_ && !stopping_ && !alone_ && (runner_ || runner_failed_) && now >= ask_at_) {
     ask_for_work(now);
   }
   if (now >= next_beat_) {
@@ -152,6 +162,8 @@ void Shepherd::hear_runner(double now) {
       return;
     }
     last_beat_of_runner_ = now;
+    runner_spoke_ = true;
+    runner_failed_ = false;
     if (const auto* heartbeat = std::get_if<Heartbeat>(&received->second)) {
       if (attempt_ && heartbeat->attempt == *attempt_) {
         fraction_ = heartbeat->fraction;
@@ -185,15 +197,17 @@ void Shepherd::watch_runner(double now) {
       return;
     }
     const bool memory = !hangs && runner_->out_of_memory();
+    const bool came_up = runner_spoke_;
     const std::string what =
         hangs ? fmt::format("the runner hung: no sign of life for {:.0f} s", silence)
               : "the runner died: " + *how;
     end_runner();
     start_runner_at_ = now + (attempt_ ? 0 : kRestartPause);
     if (attempt_) {
-      fail_attempt(memory ? FailureKind::memory : FailureKind::transient, what);
+      fail_attempt(memory ? FailureKind::memory : FailureKind::transient, what, !came_up);
       ask_at_ = now;
     } else if (!stopping_) {
+      runner_failed_ = runner_failed_ || !came_up;
       spdlog::warn("worker {}: {}", coordinator_.rank(), what);
     }
   }
@@ -210,10 +224,13 @@ void Shepherd::start_runner(double now) {
                                    std::to_string(share.device_index)});
     runner_ = std::make_unique<RunnerProcess>(std::move(command), share.threads);
     last_beat_of_runner_ = now;
+    runner_spoke_ = false;
   } catch (const Error& error) {
     start_runner_at_ = now + kRestartPause;
+    runner_failed_ = true;
     if (attempt_) {
-      fail_attempt(FailureKind::transient, error.what());
+      fail_attempt(FailureKind::transient, error.what(), true);
+      ask_at_ = now + kRestartPause;
     } else {
       spdlog::error("worker {}: {}", coordinator_.rank(), error.what());
     }
@@ -225,8 +242,19 @@ void Shepherd::end_runner() {
   loaded_.clear();
 }
 
-void Shepherd::fail_attempt(FailureKind kind, const std::string& what) {
+void Shepherd::give_up_attempt(const std::string& why, double now) {
+  if (attempt_) {
+    spdlog::warn("worker {}: {}; its attempt is given up", coordinator_.rank(), why);
+    end_runner();
+    // As if told to stop: what was saved stays, and no one is to blame.
+    fail_attempt(FailureKind::time, why);
+  }
+  ask_at_ = now;
+}
+
+void Shepherd::fail_attempt(FailureKind kind, const std::string& what, bool device_broken) {
   Done done{*attempt_, {}};
+  done.device_broken = device_broken;
   done.outcome.failure_kind = kind;
   done.outcome.failure = what;
   done.outcome.device = options_.device;

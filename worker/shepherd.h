@@ -26,7 +26,8 @@ struct ShepherdOptions {
   int64_t local_rank = 0;
   std::function<RunnerShare(const std::string& coordinator_host)> share;
   double heartbeat_seconds = 1;
-  double runner_silence_seconds = 60;       ///< a runner silent for so long hangs
+  double runner_silence_seconds = 60;  ///< a runner silent for so long hangs
+  double orphan_seconds = 40;  ///< … and so long it may come back after its silence
   double coordinator_silence_seconds = 20;  ///< shorter than the coordinator's own suspicion, so
                                             ///< that a task given to another no longer runs here
 };
@@ -58,7 +59,9 @@ class Shepherd {
   void watch_runner(double now);
   void start_runner(double now);
   void end_runner();
-  void fail_attempt(FailureKind kind, const std::string& what);
+  void fail_attempt(FailureKind kind, const std::string& what, bool device_broken = false);
+  /// The coordinator may have given the attempt to another: it no longer runs here.
+  void give_up_attempt(const std::string& why, double now);
   void ask_for_work(double now);
   void leave(const std::string& reason);
 
@@ -75,6 +78,9 @@ class Shepherd {
   double last_turn_, last_heard_, last_beat_of_runner_ = 0, next_beat_ = 0, ask_at_ = 0;
   double start_runner_at_ = 0;
   bool stopping_ = false, over_ = false, in_order_ = false;
+  bool alone_ = false;          ///< the coordinator is silent
+  bool runner_failed_ = false;  ///< the last one could not be started
+  bool runner_spoke_ = false;   ///< this runner has come up
   std::string stop_reason_;
 };
 

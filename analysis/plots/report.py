@@ -6,6 +6,7 @@ Paired differences are taken from STORE.pairs.csv (`ropesweep query STORE --tabl
 Called by `ropesweep report`. Needs h5py, pandas and matplotlib; the page needs no network.
 """
 
+import contextlib
 import math
 import os
 import sys
@@ -238,12 +239,15 @@ def main():
         sys.exit("usage: report.py STORE.h5 OUTPUT.html")
     path, output = Path(sys.argv[1]), Path(sys.argv[2])
     page = make_page(path)
+    beside = output.with_name(output.name + ".new")
     try:
-        beside = output.with_name(output.name + ".new")
         beside.write_text(page, encoding="utf-8")
         os.replace(beside, output)
     except OSError as error:
-        sys.exit(f"report: {output}: {error.strerror}")
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        sys.exit(f"report: {output}: cannot be written: {error.strerror}; check its disk, or name another file "
+                 "with --output")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,12 @@ void message_fields(Message& message, const Visitor& field) {
     } else if constexpr (std::is_same_v<Kind, Done>) {
       field("outcome", message.outcome);
       field("lost_member", message.lost_member);
+      field("device_broken", message.device_broken);
     } else if constexpr (std::is_same_v<Kind, Assign>) {
       field("task", message.task);
       field("place", message.place);
+      field("thrift", message.thrift);
+      field("patience", message.patience);
     } else {
       static_assert(std::is_same_v<Kind, Acknowledge> || std::is_same_v<Kind, Abandon>);
     }

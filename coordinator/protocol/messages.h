@@ -44,8 +44,9 @@ struct Losses {
 /// Finished, diverged or failed.
 struct Done {
   AttemptId attempt;
-  Outcome outcome;           ///< in a group, what rank 0 says counts
-  bool lost_member = false;  ///< it failed because another of its group did
+  Outcome outcome;             ///< in a group, what rank 0 says counts
+  bool lost_member = false;    ///< it failed because another of its group did
+  bool device_broken = false;  ///< its runner can't use the device: no fault of the task's
 };
 struct Goodbye {
   std::string reason;
@@ -56,6 +57,8 @@ struct Assign {
   AttemptId attempt;
   Task task;
   GroupPlace place;
+  int64_t thrift = 0;   ///< to do with less memory than planned (coordinator/retry_policy.h)
+  double patience = 0;  ///< seconds without progress after which it hangs; 0: never
 };
 /// Nothing now: ask again.
 struct Wait {

@@ -30,6 +30,12 @@ std::string status_text(const std::filesystem::path& file, double now) {
   return out.str();
 }
 
+nlohmann::json status_json(const std::filesystem::path& file) {
+  std::ostringstream out;
+  print_status_json(out, make_status(read_store(file), store_directory(file)));
+  return nlohmann::json::parse(out.str());
+}
+
 TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
   const TemporaryDirectory directory;
   const auto file = directory / "s.h5";
@@ -40,12 +46,23 @@ TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
         << R"({"updated_at": 1000, "eta_seconds": 3720, "workers": [
              {"rank": 1, "host": "n1", "device": "cpu", "task": "t3", "what": "window 4 of 9",
               "fraction": 0.44, "since": 970}, {"rank": 2, "host": "n2", "device": "cpu", "task": ""}],
-             "waiting": [{"task": "t9", "reason": "needs f1"}]})";
+             "waiting": [{"task": "t9", "reason": "needs f1"}],
+             "left_out": [{"what": "node n3", "why": "3 different tasks died on it"}]})";
     const std::string text = status_text(file, 1001);
     EXPECT_THAT(text, HasSubstr("2 finished, 1 pending, 1 failed"));
     EXPECT_THAT(text, HasSubstr("44 %  window 4 of 9  task t3, since 31 s"));
     EXPECT_THAT(text, HasSubstr("idle"));
-    EXPECT_THAT(text, HasSubstr("t9: needs f1"));
+    EXPECT_THAT(text, HasSubstr("1 × needs f1 (t9)"));
+    EXPECT_THAT(text, HasSubstr("node n3: 3 different tasks died on it"));
+    const nlohmann::json json = status_json(file);
+    EXPECT_EQ(json["left_out"][0]["what"], "node n3");
+    EXPECT_EQ(json["workers"][0]["host"], "n1");
+    std::map<std::string, std::string> waiting;
+    for (const auto& each : json["waiting"]) waiting[each["id"]] = each["reason"];
+    EXPECT_EQ(waiting["t9"], "needs f1");
+    EXPECT_EQ(waiting.size(), 1U + static_cast<size_t>(json["cells"]["pending"]) +
+                                  json["fine_tunes"].value("pending", size_t{0}))
+        << "every pending cell has its reason";
     EXPECT_THAT(text, HasSubstr("ETA 1 h 02 min"));
     EXPECT_THAT(text, HasSubstr("1 × cell failed (user): bad data"));
     EXPECT_THAT(text, Not(HasSubstr("as of")));
@@ -54,6 +71,7 @@ TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
     EXPECT_THAT(status_text(file, 1001), HasSubstr("running: process"));
   }
   EXPECT_THAT(status_text(file, 1001), HasSubstr("no run is going on"));
+  EXPECT_FALSE(status_json(file)["waiting"].empty());
 }
 
 TEST(Rerun, ChoosesFailuresAndWhatTheyWaitFor) {

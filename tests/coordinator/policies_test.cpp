@@ -18,17 +18,38 @@
 namespace ropesweep {
 namespace {
 
+Trials after(int64_t crashes, int64_t limit = 3) {
+  Trials trials;
+  trials.crashes = crashes;
+  trials.crash_limit = limit;
+  return trials;
+}
+
 TEST(RetryPolicy, FollowsTheKind) {
-  EXPECT_EQ(judge(FailureKind::none, 0, 3), Verdict::finished);
-  EXPECT_EQ(judge(FailureKind::diverged, 0, 3), Verdict::diverged);
-  EXPECT_EQ(judge(FailureKind::user, 0, 3), Verdict::failed);
-  EXPECT_EQ(judge(FailureKind::time, 100, 3), Verdict::requeue);
+  EXPECT_EQ(judge(FailureKind::none, after(0)), Verdict::finished);
+  EXPECT_EQ(judge(FailureKind::diverged, after(0)), Verdict::diverged);
+  EXPECT_EQ(judge(FailureKind::user, after(0)), Verdict::failed);
+  EXPECT_EQ(judge(FailureKind::time, after(100)), Verdict::requeue);
   for (FailureKind kind : {FailureKind::transient, FailureKind::memory}) {
-    EXPECT_EQ(judge(kind, 0, 3), Verdict::retry);
-    EXPECT_EQ(judge(kind, 1, 3), Verdict::retry);
-    EXPECT_EQ(judge(kind, 2, 3), Verdict::failed);
-    EXPECT_EQ(judge(kind, 0, 1), Verdict::failed);
+    EXPECT_EQ(judge(kind, after(0)), Verdict::retry);
+    EXPECT_EQ(judge(kind, after(1)), Verdict::retry);
+    EXPECT_EQ(judge(kind, after(2)), Verdict::failed);
+    EXPECT_EQ(judge(kind, after(0, 1)), Verdict::failed);
   }
+}
+
+TEST(RetryPolicy, MemoryIsTriedWithinLessThenOnMoreBeforeItCounts) {
+  Trials trials = after(2);
+  trials.can_be_thriftier = trials.can_be_larger = true;
+  EXPECT_EQ(judge(FailureKind::memory, trials), Verdict::thriftier);
+  EXPECT_FALSE(is_crash(FailureKind::memory, Verdict::thriftier));
+  EXPECT_EQ(judge(FailureKind::transient, trials), Verdict::failed);
+  trials.can_be_thriftier = false;
+  EXPECT_EQ(judge(FailureKind::memory, trials), Verdict::larger);
+  EXPECT_FALSE(is_crash(FailureKind::memory, Verdict::larger));
+  trials.can_be_larger = false;
+  EXPECT_EQ(judge(FailureKind::memory, trials), Verdict::failed);
+  EXPECT_TRUE(is_crash(FailureKind::memory, Verdict::failed));
 }
 
 TEST(CostModel, LearnsByClass) {

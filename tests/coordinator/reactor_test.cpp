@@ -362,6 +362,7 @@ TEST(Reactor, AFineTuneWaitsForThoseItIsComparedWithAndGetsTheirMedians) {
   ASSERT_EQ(later.size(), 1U);
   EXPECT_EQ(later[0].task.id, "c");
   EXPECT_EQ(later[0].task.sibling_medians, (std::vector<double>{6, 3}));
+  EXPECT_GE(later[0].task.seconds_between_failures, kSecondsBetweenFailures);
 }
 
 }  // namespace

@@ -93,8 +93,8 @@ class Room {
     reactor->commit(now);
   }
   void say(int worker, const Message& message) { network.channel(worker).send(0, message); }
-  void enroll(int worker) {
-    say(worker, Hello{"host", "cpu", 0, 0});
+  void enroll(int worker, const std::string& host = "host") {
+    say(worker, Hello{host, "cpu", 0, 0});
     say(worker, RequestWork{});
   }
   /// What a worker has been told since it last listened.

@@ -16,8 +16,8 @@ add_library(ropesweep_cuda_emulated MODULE ${CMAKE_SOURCE_DIR}/worker/backend/cu
 target_link_libraries(ropesweep_cuda_emulated PRIVATE backend_emulated)
 target_link_options(ropesweep_cuda_emulated PRIVATE -Wl,--exclude-libs,ALL)
 
-device_tests(emulated_backend emulated backend_emulated backend ${op_tests} ${emulation_tests})
-device_tests(emulated_llama emulated backend_emulated llama ${model_tests})
+device_tests(emulated_backend emulated backend_emulated op_tests ${emulation_tests})
+device_tests(emulated_llama emulated backend_emulated "model_tests;llama")
 foreach(room backend llama)
   target_link_libraries(emulated_${room}_tests PRIVATE GTest::gtest_main)
   gtest_discover_tests(emulated_${room}_tests TEST_PREFIX emulated_${room}. DISCOVERY_TIMEOUT 60

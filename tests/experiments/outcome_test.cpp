@@ -112,7 +112,7 @@ TEST(Json, OutcomeKeepsEveryFieldAndNumber) {
   curve.validation_loss = {nan, 2.5};
   curve.learning_rate = {1e-3, 2e-5};
   curve.gradient_norm = {1, nan};
-  outcome.fine_tunes = {{"ft", 2, 100, 3.25, nan, curve, "checkpoints/ft"}};
+  outcome.fine_tunes = {{"ft", 2, 100, 3.25, nan, curve, "checkpoints/ft", {}}};
   outcome.seconds = 12.5;
   outcome.device = "cpu";
   outcome.type = "bf16";

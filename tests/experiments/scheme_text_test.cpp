@@ -8,6 +8,7 @@
 #include "experiments/error.h"
 #include "experiments/nearest_name.h"
 #include "experiments/position_encoding.h"
+#include "experiments/scheme_text.h"
 #include "experiments/schemes/scheme.h"
 
 namespace ropesweep {

@@ -60,8 +60,8 @@ class Chaos:
             calm = self.sweep(kind, f"calm-{kind}")
             code = calm.start("--workers", KINDS[kind].workers[0]).wait(4 * LIMIT)
             check(code in DONE, f"undisturbed: code {code}", calm)
-            figures = calm.figures()
-            check(figures[0] and figures[1], "figures and curves", calm)
+            figures = everything(calm)
+            check(all(figures), "cells, curves, samples, fine-tunes", calm)
             self.expected[kind] = code, figures
             shutil.rmtree(calm.directory)
         return self.expected[kind]
@@ -154,7 +154,7 @@ class Chaos:
                 check(row == right[row["id"], row["metric"]], f"published: {row}", sweep)
 
     def settled(self, sweep, journal, expected):
-        check(sweep.figures() == expected, "the figures differ from an undisturbed run's", sweep)
+        check(everything(sweep) == expected, "the figures differ from an undisturbed run's", sweep)
         check(sweep.cells("copy.h5") == expected[0], "the published file lacks what the store has", sweep)
         rows = [(row["task"], row["number"]) for row in sweep.table("attempts")
                 if row["status"] in ("finished", "diverged")]
@@ -186,6 +186,13 @@ class Chaos:
         return {"seed": self.options.seed, "kills": self.total(), "by_process": dict(by_kind.most_common()),
                 "by_signal": dict(by_signal.most_common()), "sweeps": self.sweeps, "runs": self.runs,
                 "results": self.results, "results_lost": 0}
+
+
+def everything(sweep):
+    """All that luck must not change: cells, curves, samples with their texts, what fine-tunes came to."""
+    columns = ("id", "status", "failure_kind", "failure", "steps", "tokens", "training_loss", "validation_loss")
+    fine_tunes = [{name: row[name] for name in columns} for row in sweep.table("fine_tunes")]
+    return *sweep.figures(), sweep.table("samples"), fine_tunes
 
 
 def wake(handle):

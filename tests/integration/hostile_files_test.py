@@ -173,7 +173,7 @@ class Cases:
                            ("num_attention_heads", 1 << 31), ("num_key_value_heads", 0), ("head_dim", 1 << 50),
                            ("intermediate_size", 1 << 62), ("hidden_size", -64),
                            ("num_hidden_layers", 1.5), ("rms_norm_eps", "x"),
-                           ("rope_theta", -1), ("model_type", nested(5, "[", "]"))):
+                           ("rope_parameters", {"rope_type": "default", "rope_theta": -1}), ("model_type", nested(5, "[", "]"))):
             self.model(f"config-{key}-{str(value)[:12]}", {"config.json": edited("config.json", **{key: value})})
         self.model("config-nested", {"config.json": '{"x":' + nested() + "}"})
         self.model("config-layers-from-nothing", {"config.json": edited("config.json", num_hidden_layers=10**9)},

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from sweep_test import LIMIT, SWEEP, Sweep, check, nothing_left
+from sweep_runs import LIMIT, SWEEP, Sweep, check, nothing_left
 
 ACCEPTS = 0x10000  # /proc/net/unix: __SO_ACCEPTCON
 LISTEN = "0A"      # /proc/net/tcp

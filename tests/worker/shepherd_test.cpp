@@ -17,6 +17,7 @@
 #include "coordinator/protocol/process_watch.h"
 #include "worker/backend/collective.h"
 #include "worker/runner.h"
+#include "worker/tasks/thrift.h"
 
 namespace ropesweep {
 namespace {
@@ -41,6 +42,20 @@ Outcome behave(const Task& task, const GroupPlace& place, const tasks::TaskConte
   }
   if (what == "lost") {
     throw backend::LostMember(fmt::format("rank {} of {} lost another", place.rank, place.size));
+  }
+  if (what == "broken") {
+    throw BrokenDevice("no CUDA device");
+  }
+  if (what == "odd") {
+    throw std::runtime_error("cuda: a kernel: an illegal memory access was encountered");
+  }
+  if (what == "stuck") {
+    std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+  if (what == "thrift") {
+    Outcome outcome;
+    outcome.device = fmt::format("thrift {}", static_cast<int>(tasks::thrift()));
+    return outcome;
   }
   if (what == "user") {
     throw_user_error("data.txt: empty");
@@ -108,6 +123,8 @@ class ShepherdTest : public testing::Test {
     order.task.id = "task";
     order.task.scheme = what;
     order.task.weights_key = "weights of " + what;
+    order.thrift = 2;
+    order.patience = 1;
     say(order);
   }
   /// Turns until the shepherd says a message of this kind (and returns it), for at most 30 seconds.
@@ -257,13 +274,88 @@ TEST_F(ShepherdTest, AbandonEndsTheAttemptWithoutAnAnswer) {
   EXPECT_EQ(outcome_of("quick").failure_kind, FailureKind::none);
 }
 
+TEST_F(ShepherdTest, ATaskThatHangsIsToldAndTheRunnerReplaced) {
+  const Outcome stuck = outcome_of("stuck");
+  EXPECT_EQ(stuck.failure_kind, FailureKind::transient);
+  EXPECT_NE(stuck.failure.find("hangs"), std::string::npos) << stuck.failure;
+  EXPECT_NE(stuck.failure.find("halfway"), std::string::npos) << stuck.failure;
+  EXPECT_EQ(outcome_of("quick").failure_kind, FailureKind::none);
+}
+
+TEST_F(ShepherdTest, ABrokenDeviceIsToldAsSuchAndTheNextRunnerTriesAgain) {
+  assign("broken");
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(done->device_broken);
+  EXPECT_EQ(done->outcome.failure, "no CUDA device");
+  const pid_t first = shepherd_->runner_pid();
+  while (shepherd_->runner_pid() == first || shepherd_->runner_pid() < 0) {
+    ASSERT_TRUE(next<Heartbeat>());
+  }
+  assign("quick");
+  const auto works = next<Done>();
+  ASSERT_TRUE(works);
+  EXPECT_FALSE(works->device_broken);
+}
+
+TEST_F(ShepherdTest, ARunnerThatFailedOddlyIsNotUsedAgain) {
+  EXPECT_EQ(outcome_of("odd").failure_kind, FailureKind::transient);
+  const pid_t first = shepherd_->runner_pid();
+  EXPECT_EQ(outcome_of("user").failure_kind, FailureKind::user)
+      << "whatever the next task meets, it is on another runner";
+  EXPECT_NE(shepherd_->runner_pid(), first);
+}
+
+TEST_F(ShepherdTest, ARunnerThatCannotBeStartedIsTheHostsFault) {
+  ShepherdOptions options;
+  options.runner_command = {"/nonexistent/ropesweep"};
+  shepherd_ = std::make_unique<Shepherd>(options, network_.channel(1), seconds_now());
+  say(CoordinatorAlive{"elsewhere", 1});
+  ASSERT_TRUE(next<RequestWork>()) << "it asks, so that the coordinator learns of it";
+  assign("quick");
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(done->device_broken);
+  EXPECT_NE(done->outcome.failure.find("/nonexistent/ropesweep"), std::string::npos);
+}
+
+TEST_F(ShepherdTest, ThriftReachesTheTask) { EXPECT_EQ(outcome_of("thrift").device, "thrift 2"); }
+
+TEST_F(ShepherdTest, AfterItsSilenceTheCoordinatorFindsItsWorkerReady) {
+  assign("long");
+  while (next<Heartbeat>()->what != "halfway") {
+  }
+  const ProcessWatch runner(shepherd_->runner_pid());
+  double now = seconds_now();
+  for (int i = 0; i < 30; ++i) {
+    shepherd_->turn(now += 1);
+  }
+  EXPECT_FALSE(shepherd_->over());
+  EXPECT_TRUE(runner.gone()) << "another may have the task";
+  std::optional<Done> done;
+  while (auto received = network_.channel(0).poll()) {
+    if (const auto* word = std::get_if<Done>(&received->second)) done = *word;
+  }
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->outcome.failure_kind, FailureKind::time) << "nobody is to blame";
+  say(CoordinatorAlive{"elsewhere", 1});
+  for (int i = 0; i < 5; ++i) {
+    shepherd_->turn(now += 0.1);
+  }
+  bool asks = false;
+  while (auto received = network_.channel(0).poll()) {
+    asks = asks || std::holds_alternative<RequestWork>(received->second);
+  }
+  EXPECT_TRUE(asks);
+}
+
 TEST_F(ShepherdTest, ASilentCoordinatorEndsItAndItsRunner) {
   assign("long");
   while (next<Heartbeat>()->what != "halfway") {
   }
   const ProcessWatch runner(shepherd_->runner_pid());
   double now = seconds_now();
-  for (int i = 0; i < 50 && !shepherd_->over(); ++i) {
+  for (int i = 0; i < 100 && !shepherd_->over(); ++i) {
     shepherd_->turn(now += 1);
   }
   EXPECT_TRUE(shepherd_->over());

@@ -43,7 +43,22 @@ std::vector<Turn> with_input(const Conversation& conversation) {
 }
 
 ChatTemplate::ChatTemplate(std::string_view source, std::string bos, std::string eos)
-    : bos_(std::move(bos)), eos_(std::move(eos)), template_(source) {}
+    : bos_(std::move(bos)), eos_(std::move(eos)), template_(source), end_(inner_end()) {}
+
+std::string ChatTemplate::inner_end() const {
+  const std::string answer = "Answer";
+  try {
+    const std::string text = render(
+        "",
+        {{Speaker::user, "Question"}, {Speaker::assistant, answer}, {Speaker::user, "Question"}});
+    const size_t at = text.find(answer);
+    if (at == std::string::npos) return "";
+    const std::string behind = text.substr(at + answer.size());
+    return behind.substr(0, end_marker(behind));
+  } catch (const Error&) {  // for one question only: there are no answers
+    return "";
+  }
+}
 
 ChatTemplate::ChatTemplate(const llama::Tokenizer& tokenizer, std::string_view what,
                            std::string_view remedy) try
@@ -75,6 +90,14 @@ Document ChatTemplate::write(const Conversation& conversation) const {
   Document document;
   document.text = render(conversation.system, with_input(conversation));
   document.targets = answers(document.text, conversation);
+  const bool unended = !conversation.turns.empty() &&
+                       conversation.turns.back().speaker == Speaker::assistant && !end_.empty() &&
+                       document.targets.back().end == document.text.size() &&
+                       !document.text.ends_with(end_);
+  if (unended) {
+    document.text += end_;
+    document.targets.back().end = document.text.size();
+  }
   return document;
 }
 

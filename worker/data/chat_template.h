@@ -37,9 +37,11 @@ class ChatTemplate {
   ChatTemplate(std::string_view source, std::string bos, std::string eos);
 
   /// Targets are the answers, each up to the marker that ends it: the EOS token or one in angle
-  /// brackets. After a last question stands what the template opens an answer with. Encode without
-  /// special tokens: the markers stand in the text. Errors: user error when the template refuses
-  /// the conversation, or writes other answers than it is given (but for the spaces around them).
+  /// brackets. Where the template leaves the last answer without the marker that the others have
+  /// (Qwen 1.5's), it is added, so that the end is learned. After a last question stands what the
+  /// template opens an answer with. Encode without special tokens: the markers stand in the text.
+  /// Errors: user error when the template refuses the conversation, or writes other answers than it
+  /// is given (but for the spaces around them).
   Document write(const Conversation& conversation) const;
 
  private:
@@ -47,8 +49,11 @@ class ChatTemplate {
   std::vector<TextRange> answers(const std::string& text, const Conversation& conversation) const;
   size_t end_marker(std::string_view text) const;
 
+  std::string inner_end() const;
+
   std::string bos_, eos_;
   jinja::Template template_;
+  std::string end_;  ///< behind an answer that is not the last
 };
 
 }  // namespace ropesweep::data

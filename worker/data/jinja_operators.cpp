@@ -139,7 +139,8 @@ Value item_of(const Value& value, const Value& key, int line) {
   if (key.integer() == nullptr || (value.list() == nullptr && value.text() == nullptr)) {
     return nothing;
   }
-  const List items = items_of(value, line);
+  const List characters_of_text = value.list() != nullptr ? List() : items_of(value, line);
+  const List& items = value.list() != nullptr ? *value.list() : characters_of_text;
   const auto count = static_cast<int64_t>(items.size());
   const int64_t at = *key.integer() < 0 ? *key.integer() + count : *key.integer();
   return at < 0 || at >= count ? nothing : items[static_cast<size_t>(at)];

@@ -284,8 +284,8 @@ std::shared_ptr<const TokenCorpus> find_or_make(const Request& request) {
     if (lock.is_held()) remove_parts(place);
     try {
       return make_at(place, key, stamp, request);
-    } catch (const TokenFileError& error) {
-      spdlog::warn("{}; tokens are kept elsewhere", error.what());
+    } catch (const TokenFileError& failure) {
+      spdlog::warn("{}; tokens are kept elsewhere", failure.what());
     }
   }
   return make_temporary(request);

@@ -11,8 +11,7 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     throw_file_error(from, "be renamed to " + to.string(), errno);
   }
-  const std::filesystem::path parent = to.parent_path();
-  sync_path(parent.empty() ? "." : parent);
+  sync_parent(to);
 }
 
 void write_synced(const std::filesystem::path& file, std::string_view content) {

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <map>
 #include <numbers>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "experiments/error.h"
 #include "experiments/schedule.h"
@@ -76,7 +76,10 @@ double learning_rate_at(const RecipeSettings& recipe, int64_t step) {
   if (recipe.schedule == "constant") return recipe.learning_rate;
   const double after = static_cast<double>(std::max<int64_t>(recipe.steps - warmup, 1));
   const double progress = std::min(static_cast<double>(step - warmup) / after, 1.0);
-  if (recipe.schedule == "linear") return recipe.learning_rate * (1 - progress);
+  if (recipe.schedule == "linear" && progress == 0) return recipe.learning_rate;
+  if (recipe.schedule == "linear") {  // 1 − progress in transformers' order of rounding
+    return recipe.learning_rate * (std::max(static_cast<double>(recipe.steps - step), 0.0) / after);
+  }
   if (recipe.schedule != "cosine") {
     throw_user_error("schedule: unknown '{}'; known: {}", recipe.schedule,
                      fmt::join(kSchedules, ", "));
@@ -92,6 +95,16 @@ struct Optimizer::StateTensor {
   backend::Shape shape;  ///< of the whole tensor
   FileType type() const { return kept.dtype() == Dtype::f32 ? FileType::f32 : FileType::bf16; }
 };
+
+std::vector<SafetensorsWriter::Entry> Optimizer::entries_of(
+    const std::vector<StateTensor>& tensors) {
+  std::vector<SafetensorsWriter::Entry> entries;
+  entries.reserve(tensors.size());
+  for (const StateTensor& tensor : tensors) {
+    entries.push_back({tensor.name, tensor.type(), tensor.shape});
+  }
+  return entries;
+}
 
 Optimizer::Optimizer(Backend& backend, const Weights& weights, const WeightParts* parts,
                      Backend* host, uint64_t seed)
@@ -205,28 +218,46 @@ std::vector<Optimizer::StateTensor> Optimizer::state(bool masters) const {
   return state;
 }
 
-void Optimizer::save(const std::filesystem::path& file) const {
+std::vector<Optimizer::StateTensor> Optimizer::state_to_save() const {
   if (!has_masters_.has_value()) throw std::logic_error("Optimizer::save: before the first step");
-  const std::vector<StateTensor> tensors = state(*has_masters_);
-  std::optional<SafetensorsWriter> writer;
-  if (members() == nullptr || members()->rank() == 0) {
-    std::vector<SafetensorsWriter::Entry> entries;
-    entries.reserve(tensors.size());
-    for (const StateTensor& tensor : tensors) {
-      entries.push_back({tensor.name, tensor.type(), tensor.shape});
-    }
-    writer.emplace(file, entries,
-                   std::map<std::string, std::string>{{"steps_done", std::to_string(steps_done_)}});
-  }
-  std::vector<uint8_t> bytes;
+  return state(*has_masters_);
+}
+
+/// Each tensor's bytes, whole, to `take` where they are written; all ranks gather them.
+template <typename Take>
+void Optimizer::give(const std::vector<StateTensor>& tensors, const Take& take) const {
   for (const StateTensor& tensor : tensors) {
     const backend::Tensor whole =
         group() == nullptr ? tensor.kept : parts_->whole_of(tensor.kept, tensor.shape);
-    if (!writer) continue;
-    bytes.resize(whole.bytes());
+    if (!writes()) continue;
+    std::vector<uint8_t> bytes(whole.bytes());
     tensor.on->download(bytes.data(), whole);
-    writer->write(bytes);
+    take(std::move(bytes));
   }
+}
+
+size_t Optimizer::state_bytes() const {
+  size_t bytes = 0;
+  for (const StateTensor& tensor : state_to_save()) {
+    size_t of_tensor = size_of(tensor.type());
+    for (const int64_t extent : tensor.shape) of_tensor *= static_cast<size_t>(extent);
+    bytes += of_tensor;
+  }
+  return bytes;
+}
+
+OptimizerState Optimizer::copy() const {
+  const std::vector<StateTensor> tensors = state_to_save();
+  OptimizerState copied{steps_done_, entries_of(tensors), {}};
+  give(tensors, [&](std::vector<uint8_t> bytes) { copied.tensors.push_back(std::move(bytes)); });
+  return copied;
+}
+
+void Optimizer::save(const std::filesystem::path& file) const {
+  const std::vector<StateTensor> tensors = state_to_save();
+  std::optional<SafetensorsWriter> writer;
+  if (writes()) writer.emplace(file, entries_of(tensors), state_metadata(steps_done_));
+  give(tensors, [&](const std::vector<uint8_t>& bytes) { writer->write(bytes); });
   if (writer) writer->finish();
   if (members() != nullptr) members()->barrier();
 }

@@ -10,6 +10,7 @@
 #include "experiments/settings.h"
 #include "worker/backend/ops.h"
 #include "worker/llama/checkpoint.h"
+#include "worker/llama/optimizer_state.h"
 #include "worker/llama/weight_parts.h"
 
 namespace ropesweep::llama {
@@ -57,11 +58,19 @@ class Optimizer {
   /// safetensors; written beside, synced, renamed. In a group rank 0 writes, and the others return
   /// when it has. Not before the first step.
   void save(const std::filesystem::path& file) const;
+  /// What save() would write, on rank 0 of a group; the others get no tensors.
+  OptimizerState copy() const;
+  size_t state_bytes() const;  ///< of copy()
   /// Errors: user error naming the file when it does not fit these weights.
   void load(const std::filesystem::path& file);
 
  private:
   struct StateTensor;
+  std::vector<StateTensor> state_to_save() const;
+  static std::vector<SafetensorsWriter::Entry> entries_of(const std::vector<StateTensor>& tensors);
+  bool writes() const { return members() == nullptr || members()->rank() == 0; }
+  template <typename Take>
+  void give(const std::vector<StateTensor>& tensors, const Take& take) const;
   void decide_on_masters(bool masters);
   /// With masters or without.
   std::vector<StateTensor> state(bool masters) const;

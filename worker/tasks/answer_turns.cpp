@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "worker/tasks/interruption.h"
+#include "worker/tasks/thrift.h"
 
 namespace ropesweep::tasks {
 
@@ -73,9 +74,10 @@ int64_t questions_a_round(const SampleShare& share) {
 
 void answer_in_turns(const Generation& g, std::span<const Question> questions,
                      const OnAnswer& on_answer) {
+  const int64_t at_once = thrift() == Thrift::none ? 0 : 1;
   const bool sharded = g.model.parts().sharded();
   if (g.share.size() == 1) {
-    AnswerBatch batch(g.model, g.tokenizer, questions, g.max_new_tokens, on_answer);
+    AnswerBatch batch(g.model, g.tokenizer, questions, g.max_new_tokens, on_answer, at_once);
     return answer_alone(g, batch);
   }
   if (sharded && g.model.positions().depends_on_length()) {
@@ -92,10 +94,11 @@ void answer_in_turns(const Generation& g, std::span<const Question> questions,
     own.push_back(questions[i]);
   }
   std::vector<Generated> answers(questions.size());
-  AnswerBatch batch(g.model, g.tokenizer, own, g.max_new_tokens, [&](size_t i, Generated answer) {
+  const auto keep = [&](size_t i, Generated answer) {
     answers[numbers[i]] = answer;
     on_answer(numbers[i], std::move(answer));
-  });
+  };
+  AnswerBatch batch(g.model, g.tokenizer, own, g.max_new_tokens, keep, at_once);
   sharded ? answer_in_step(g, batch) : answer_alone(g, batch);
   exchange(g, answers, on_answer);
 }

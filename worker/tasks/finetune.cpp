@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 
+#include "experiments/file_digests.h"
 #include "worker/llama/lora_files.h"
 #include "worker/tasks/trainer.h"
 #include "worker/tasks/training_state.h"
@@ -71,14 +72,19 @@ std::string base_of(const Task& task) {
   return beside ? (std::filesystem::path("..") / base.filename()).string() : base.string();
 }
 
-/// `checkpoint`: its last two path components, "checkpoints/ID" in a store.
-FineTuneOutcome outcome_of(const Task& task, const std::vector<StepRecord>& records) {
+/// `checkpoint`: its last two path components, "checkpoints/ID" in a store. Its digests are rank
+/// 0's to tell: its outcome is the task's.
+FineTuneOutcome outcome_of(const Task& task, const std::vector<StepRecord>& records,
+                           const SampleShare& share, bool saved) {
   FineTuneOutcome outcome;
   outcome.fine_tune = task.fine_tune.id;
   outcome.validation_loss = std::numeric_limits<double>::quiet_NaN();
   add_steps(outcome, records);
   const std::filesystem::path output = task.output;
   outcome.checkpoint = (output.parent_path().filename() / output.filename()).string();
+  if (!saved) outcome.checkpoint.clear();
+  const bool of_a_store = !task.fine_tune.id.empty();
+  if (saved && of_a_store && share.rank() == 0) outcome.digests = checkpoint_digests(output);
   return outcome;
 }
 
@@ -98,7 +104,7 @@ Outcome fine_tune(llama::Model& model, const llama::Tokenizer& tokenizer,
         task.output, finished, recipe.steps);
   }
   if (finished == recipe.steps) {
-    outcome.fine_tunes = {outcome_of(task, read_loss_records(state.losses_file()))};
+    outcome.fine_tunes = {outcome_of(task, read_loss_records(state.losses_file()), share, true)};
     return outcome;
   }
   if (finished > 0 && state.saved_step() == 0) {
@@ -110,8 +116,7 @@ Outcome fine_tune(llama::Model& model, const llama::Tokenizer& tokenizer,
   Trainer trainer(model, tokenizer, task, share, context);
   if (!trainer.train(state, outcome.failure)) {
     outcome.failure_kind = FailureKind::diverged;
-    outcome.fine_tunes = {outcome_of(task, trainer.records())};
-    outcome.fine_tunes[0].checkpoint.clear();
+    outcome.fine_tunes = {outcome_of(task, trainer.records(), share, false)};
     return outcome;
   }
   const bool command = task.fine_tune.id.empty();
@@ -134,7 +139,7 @@ Outcome fine_tune(llama::Model& model, const llama::Tokenizer& tokenizer,
     llama::merge_lora(model.backend(), model.weights(), trainer.adapters()->weights(),
                       model.parts());
   }
-  outcome.fine_tunes = {outcome_of(task, trainer.records())};
+  outcome.fine_tunes = {outcome_of(task, trainer.records(), share, true)};
   return outcome;
 }
 

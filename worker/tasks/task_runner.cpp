@@ -13,6 +13,7 @@
 #include "worker/tasks/perplexity.h"
 #include "worker/tasks/retrieval.h"
 #include "worker/tasks/runner_group.h"
+#include "worker/tasks/thrift.h"
 
 namespace ropesweep::tasks {
 
@@ -160,6 +161,7 @@ Outcome TaskRunner::run(const Task& task, const TaskContext& of_caller,
   Outcome outcome;
   try {
     backend::Collective* const members = state_->join(place);
+    if (thrift() != Thrift::none) state_->cache.clear();
     outcome = task.kind == TaskKind::fine_tune ? state_->train(task, context, members)
                                                : state_->evaluate(task, context, members);
   } catch (...) {

@@ -12,6 +12,7 @@
 #include "worker/tasks/interruption.h"
 #include "worker/tasks/memory.h"
 #include "worker/tasks/open_corpus.h"
+#include "worker/tasks/thrift.h"
 #include "worker/tasks/token_ids.h"
 
 namespace ropesweep::tasks {
@@ -19,10 +20,6 @@ namespace ropesweep::tasks {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// Without save_every, saving may take this share of the time, and not more often than once a
-/// minute.
-constexpr double kSaveShare = 1.0 / 30, kSaveSeconds = 60;
 
 /// The positions of a training step, where the scheme changes them from step to step; what follows
 /// the step is under the scheme's own again.
@@ -83,7 +80,9 @@ Trainer::Trainer(llama::Model& model, const llama::Tokenizer& tokenizer, const T
       chunks_(read_chunks(task.training_data, task, tokenizer, context, 0, false)),
       plan_(plan_of_memory()),
       batch_(recipe_.batch_tokens / recipe_.context_length),
-      micro_batch_(splits() ? 1 : micro_batch_chunks(recipe_, share.size())),
+      micro_batch_(splits() || thrift() >= Thrift::small_batches
+                       ? 1
+                       : micro_batch_chunks(recipe_, share.size())),
       host_(plan_.optimizer_on_host ? backend::make_cpu_backend(0) : nullptr),
       adapters_(make_adapters()),
       optimizer_(make_optimizer()) {
@@ -122,24 +121,23 @@ bool Trainer::train(TrainingState& state, std::string& failure) {
   records_ = state.resume(optimizer_);
   report_losses(records_);
   auto last_save = Clock::now();
-  double save_seconds = 0;
   for (int64_t step = optimizer_.steps_done() + 1; step <= recipe_.steps; ++step) {
     const auto record = train_step(step);
     if (!record) {  // stopped in the middle: the last whole step stands
       state.save(optimizer_, records_);
+      state.settle();
       throw Error(FailureKind::time, "stopped on request; run it again");
     }
     records_.push_back(*record);
     state.append(*record);
     report_losses(std::span(&*record, 1));
     if (diverged(*record, failure)) return false;
-    const double due = std::max(kSaveSeconds, save_seconds / kSaveShare);
+    const double due =
+        save_interval(state.last_cost(), task_.seconds_between_failures / share_.size());
     // Clocks differ: rank 0 decides.
     const bool is_due = share_.of_first({seconds_since(last_save) >= due ? 1.0 : 0.0})[0] > 0;
     if (recipe_.save_every > 0 ? step % recipe_.save_every == 0 : is_due) {
-      const auto start = Clock::now();
       state.save(optimizer_, records_);
-      save_seconds = seconds_since(start);
       last_save = Clock::now();
     }
   }
@@ -157,7 +155,11 @@ MemoryPlan Trainer::plan_of_memory() const {
   const auto loaded = static_cast<double>(model_.backend().bytes_in_use());
   const auto available = static_cast<double>(available_memory());
   const double limit = on_device ? capacity : available > 0 ? available / 2 + loaded : 0;
-  MemoryPlan plan = plan_memory(geometry, recipe_, type, limit, on_device, share_.size(),
+  RecipeSettings planned = recipe_;
+  if (thrift() >= Thrift::small_batches) {  // one chunk a member at once
+    planned.batch_tokens = std::min(planned.batch_tokens, recipe_.context_length * share_.size());
+  }
+  MemoryPlan plan = plan_memory(geometry, planned, type, limit, on_device, share_.size(),
                                 model_.positions().attention_rule());
   const double most = on_device ? capacity : available > 0 ? available + loaded : 0;
   if (most > 0 && plan.device_bytes() > most) {
@@ -166,6 +168,7 @@ MemoryPlan Trainer::plan_of_memory() const {
                             "context_length or take a larger device",
                             recipe_.name, plan.text(), most * 1e-9));
   }
+  if (thrift() >= Thrift::same_bits) plan.recompute = Recompute::layer;
   const auto agreed =
       share_.of_first({static_cast<double>(plan.recompute), plan.split_sequences ? 1.0 : 0.0});
   plan.recompute = static_cast<Recompute>(static_cast<int>(agreed[0]));

@@ -1,13 +1,18 @@
 // Saving and finding the state of a fine-tune.
 #include "worker/tasks/training_state.h"
 
+#include <spdlog/spdlog.h>
+
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "experiments/error.h"
 #include "worker/llama/durable_file.h"
+#include "worker/tasks/memory.h"
 
 namespace ropesweep::tasks {
 
@@ -15,7 +20,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kPrefix = "step-";
+using Clock = std::chrono::steady_clock;
+
+constexpr const char *kPrefix = "step-", *kOptimizerFile = "optimizer.safetensors";
 
 std::string read_text(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
@@ -43,6 +50,16 @@ int64_t step_of(const std::string& name) {
 
 fs::path state_directory(const fs::path& states, int64_t step) {
   return states / (kPrefix + std::to_string(step));
+}
+
+fs::path partial_directory(const fs::path& states, int64_t step) {
+  fs::path partial = state_directory(states, step);
+  partial += ".partial";
+  return partial;
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 }  // namespace
@@ -100,12 +117,13 @@ std::vector<StepRecord> TrainingState::resume(llama::Optimizer& optimizer) {
   if (step > 0) {
     const fs::path directory = state_directory(states(), step);
     records = read_loss_records(directory / "losses.jsonl");
-    optimizer.load(directory / "optimizer.safetensors");
+    optimizer.load(directory / kOptimizerFile);
     if (optimizer.steps_done() != step || static_cast<int64_t>(records.size()) != step) {
       throw_user_error("{}: its optimizer is at step {} and its losses end at {}; delete it",
                        directory.string(), optimizer.steps_done(), records.size());
     }
   }
+  saved_ = step;
   share_.barrier();  // the others have read it
   if (writes()) {
     remove_states_but(step);
@@ -128,19 +146,62 @@ void TrainingState::append(const StepRecord& record) {
 void TrainingState::save(const llama::Optimizer& optimizer,
                          const std::vector<StepRecord>& records) {
   const int64_t step = optimizer.steps_done();
-  if (step == 0 || saved_step() == step) return;
-  const fs::path whole = state_directory(states(), step);
-  fs::path partial = whole;
-  partial += ".partial";
-  const fs::path file = partial / "optimizer.safetensors";
-  if (!writes()) return optimizer.save(file);
+  if (step == 0 || saved_ == step) return;
+  const auto start = Clock::now();
+  settle_or_warn();
+  const bool has_room = 2 * optimizer.state_bytes() < available_memory();
+  if (share_.of_first({has_room ? 1.0 : 0.0})[0] > 0) {
+    llama::OptimizerState copied = optimizer.copy();
+    if (writes()) write_beside(std::move(copied), lines_of(records));
+  } else if (!writes()) {
+    optimizer.save({});
+  } else {
+    optimizer.save(begin_partial(step) / kOptimizerFile);
+    seal(step, lines_of(records));
+    writing_seconds_ = seconds_since(start);
+  }
+  saved_ = step;
+  pause_ = seconds_since(start);
+}
+
+void TrainingState::write_beside(llama::OptimizerState state, std::string losses) {
+  writing_ =
+      std::async(std::launch::async, [this, state = std::move(state), losses = std::move(losses)] {
+        const auto start = Clock::now();
+        state.save(begin_partial(state.steps_done) / kOptimizerFile);
+        seal(state.steps_done, losses);
+        writing_seconds_ = seconds_since(start);
+      });
+}
+
+void TrainingState::settle() {
+  if (writing_.valid()) writing_.get();
+}
+
+/// Of a state that a newer one, or the finished checkpoint, is to follow.
+void TrainingState::settle_or_warn() {
+  try {
+    settle();
+  } catch (const Error& error) {
+    spdlog::warn("{}; training goes on, and what was saved before stands", error.what());
+  }
+}
+
+/// An empty directory for the state of a step.
+fs::path TrainingState::begin_partial(int64_t step) const {
+  const fs::path partial = partial_directory(states(), step);
   std::error_code ignored;
   fs::remove_all(partial, ignored);
   llama::make_directories(partial);
-  optimizer.save(file);
-  llama::write_synced(partial / "losses.jsonl", lines_of(records));
+  return partial;
+}
+
+/// Makes a written state the newest.
+void TrainingState::seal(int64_t step, const std::string& losses) const {
+  const fs::path partial = partial_directory(states(), step);
+  llama::write_synced(partial / "losses.jsonl", losses);
   llama::sync_path(partial);
-  llama::rename_durably(partial, whole);
+  llama::rename_durably(partial, state_directory(states(), step));
   remove_states_but(step);
 }
 
@@ -161,6 +222,7 @@ void TrainingState::finish(int64_t step, bool keep_state,
     write(output_);
     return share_.barrier();
   }
+  keep_state ? settle() : settle_or_warn();
   if (losses_.is_open()) losses_.close();
   llama::sync_path(losses_file());
   std::error_code ignored;

@@ -9,9 +9,11 @@
 // A state is written beside and renamed as a whole; the one before it is removed after that.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "worker/llama/optimizer.h"
 #include "worker/tasks/loss_record.h"
 #include "worker/tasks/sample_share.h"
+#include "worker/tasks/save_interval.h"
 
 namespace ropesweep::tasks {
 
@@ -42,8 +45,14 @@ class TrainingState {
   /// Appends a line to `losses.jsonl`.
   void append(const StepRecord& record);
 
-  /// Saves the whole state. Errors: transient when the disk fails; the state before stays.
+  /// Saves the whole state: where the host's memory has room for a copy of it, the copy is written
+  /// beside what the caller does next, and a failure of the disk is a warning. Errors: transient
+  /// when the disk fails under what is written at once. The newest whole state stays.
   void save(const llama::Optimizer& optimizer, const std::vector<StepRecord>& records);
+  /// Returns when what was saved is on the disk. Errors: transient when it could not be written.
+  void settle();
+  /// Of the save whose writing ended last.
+  SaveCost last_cost() const { return {pause_, writing_seconds_}; }
 
   /// Runs `write`, which puts the checkpoint into OUTPUT, and seals it. States are removed unless
   /// `keep_state`.
@@ -54,6 +63,10 @@ class TrainingState {
 
  private:
   std::filesystem::path states() const { return output_ / "state"; }
+  void settle_or_warn();
+  std::filesystem::path begin_partial(int64_t step) const;
+  void seal(int64_t step, const std::string& losses) const;
+  void write_beside(llama::OptimizerState state, std::string losses);
   void remove_states_but(int64_t step) const;
   void rewrite_losses(const std::vector<StepRecord>& records);
 
@@ -66,6 +79,10 @@ class TrainingState {
   std::filesystem::path output_;
   const SampleShare& share_;
   OutputFile losses_;
+  int64_t saved_ = 0;  ///< the last step saved or resumed from, here
+  double pause_ = 0;
+  std::atomic<double> writing_seconds_ = 0;
+  std::future<void> writing_;  ///< last, since it uses the others
 };
 
 }  // namespace ropesweep::tasks

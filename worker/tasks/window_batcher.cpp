@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/tasks/thrift.h"
+
 namespace ropesweep::tasks {
 
 namespace {
@@ -41,6 +43,7 @@ void WindowBatcher::finish() {
 }
 
 bool WindowBatcher::full(int64_t positions) const {
+  if (thrift() != Thrift::none && positions >= kLeastPositions) return true;  // one by one
   return static_cast<int64_t>(open_.windows.size() + 1) * positions > kPositionsPerPass;
 }
 

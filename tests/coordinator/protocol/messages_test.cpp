@@ -57,6 +57,7 @@ Done sample_done() {
   done.attempt.number = 2;
   done.outcome = sample_outcome();
   done.lost_member = true;
+  done.device_broken = true;
   return done;
 }
 
@@ -66,6 +67,8 @@ Assign sample_assign() {
   assign.attempt.number = 1;
   assign.task = sample_task();
   assign.place = {"task-1", 1, 4, "/store.d/groups/task-1"};
+  assign.thrift = 2;
+  assign.patience = 900;
   return assign;
 }
 

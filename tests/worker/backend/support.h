@@ -90,7 +90,7 @@ inline std::string bytes_of(Backend& backend, const Tensor& x) {
 /// than the CPU, when it is done again.
 template <typename Op>
 void expect_same_bits_on_any_threads(Op&& op) {
-  if (kTestDevice != "cpu") {
+  if (test_device() != "cpu") {
     const auto device = make_test_backend();
     const std::string expected = op(*device);
     EXPECT_TRUE(op(*device) == expected);

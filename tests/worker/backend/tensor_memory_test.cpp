@@ -56,11 +56,11 @@ TEST_F(TransferTest, storage_is_reused_and_counted) {
 }
 
 TEST_F(TransferTest, a_device_has_a_stream) {
-  EXPECT_EQ(backend_->stream() != nullptr, kTestDevice != "cpu");
+  EXPECT_EQ(backend_->stream() != nullptr, test_device() != "cpu");
 }
 
 TEST_F(TransferTest, a_tensor_outlives_its_backend) {
-  if (kTestDevice == "cuda") GTEST_SKIP() << "reads the tensor's memory, which is the device's";
+  if (test_device() == "cuda") GTEST_SKIP() << "reads the tensor's memory, which is the device's";
   const Tensor x = tensor_of(*backend_, Dtype::f32, {2}, {1, 2});
   backend_.reset();
   EXPECT_EQ(x.data<float>()[1], 2.0f);

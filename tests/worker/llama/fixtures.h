@@ -101,7 +101,7 @@ inline std::vector<float> host_values(backend::Backend& backend, const backend::
 }
 
 /// An emulated device takes seconds for what others do in milliseconds: short sequences suffice.
-inline bool is_slow() { return backend::kTestDevice == "emulated"; }
+inline bool is_slow() { return backend::test_device() == "emulated"; }
 inline const char* const kTooLong = "takes too long on an emulated device; the others run it";
 
 /// A fixture's model on a backend of its own.

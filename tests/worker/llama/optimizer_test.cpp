@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "experiments/error.h"
 #include "tests/worker/llama/fixtures.h"
 
@@ -61,6 +64,11 @@ TEST(LearningRate, LinearIsTransformers) {
   EXPECT_DOUBLE_EQ(learning_rate_at(recipe, 12), 1e-2);
 }
 
+std::string bytes_of(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
 double train_step(TestModel& test, Optimizer& optimizer, int64_t step) {
   const std::vector<int32_t> ids = token_ids(2 * 40, 50 + step);
   const double loss = test.model->accumulate_gradients(ids, next_tokens(ids, 40), 2, 1.0 / 78,
@@ -77,9 +85,15 @@ TEST_P(OptimizerOfType, ASavedStateResumesToTheBit) {
   Optimizer uninterrupted(*first.backend, first.model->weights());
   for (int64_t step = 1; step <= 4; ++step) train_step(first, uninterrupted, step);
   uninterrupted.save(folder / "state.safetensors");
+  const OptimizerState copied = uninterrupted.copy();
   std::vector<double> losses;
   for (int64_t step = 5; step <= 8; ++step)
     losses.push_back(train_step(first, uninterrupted, step));
+  copied.save(folder / "copied.safetensors");  // what it was, whatever came after
+  EXPECT_EQ(bytes_of(folder / "copied.safetensors"), bytes_of(folder / "state.safetensors"));
+  EXPECT_GT(uninterrupted.state_bytes(), 0U);
+  EXPECT_NEAR(static_cast<double>(uninterrupted.state_bytes()),
+              static_cast<double>(std::filesystem::file_size(folder / "state.safetensors")), 2e4);
 
   TestModel second("grouped_tied", GetParam());
   Optimizer resumed(*second.backend, second.model->weights());

@@ -208,6 +208,34 @@ TEST_F(Finetune, AStopBetweenMicroBatchesLosesNoStep) {
   expect_same(run(made), made, expected, straight);
 }
 
+TEST_F(Finetune, ADiskThatFailsUnderASaveDoesNotEndTheTraining) {
+  const Task undisturbed = task("undisturbed"), disturbed = task("disturbed");
+  fs::create_directories(disturbed.output);
+  write_file(fs::path(disturbed.output) / "state", "a file where the directory is to be");
+  expect_same(run(undisturbed), undisturbed, run(disturbed), disturbed);
+}
+
+TEST_F(Finetune, AStopThatCannotSaveSaysSo) {
+  Task made = task("out");
+  made.fine_tune.recipe.save_every = 0;
+  fs::create_directories(made.output);
+  write_file(fs::path(made.output) / "state", "a file where the directory is to be");
+  std::atomic<bool> stop = false;
+  TaskContext context;
+  context.stop = &stop;
+  context.progress = [&](double, const std::string& what) {
+    stop = stop || what.starts_with("step 3 of");
+  };
+  TaskRunner runner("cpu", 1);
+  try {
+    runner.run(made, context);
+    FAIL() << "it was not stopped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), FailureKind::transient);
+    EXPECT_NE(std::string(error.what()).find("state"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(Finetune, HalfASaveAndLinesPastTheStateAreCutOff) {
   const Task straight = task("straight");
   const Outcome expected = run(straight);
@@ -379,6 +407,7 @@ TEST_F(Finetune, TellsItsStepsAsTheyEndAndThoseOfASavedStateFirst) {
   const Outcome outcome = runner.run(made, context);
   EXPECT_EQ(told, (std::vector<std::vector<int64_t>>{{1, 2, 3, 4}, {5}, {6}}));
   so_far.checkpoint = outcome.fine_tunes[0].checkpoint;
+  so_far.digests = outcome.fine_tunes[0].digests;
   EXPECT_EQ(nlohmann::json(so_far), nlohmann::json(outcome.fine_tunes[0]));
 }
 

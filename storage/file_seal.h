@@ -1,0 +1,22 @@
+// The last bytes of a published file: a checksum of all before them. HDF5 reads to the end that its
+// header tells and leaves what follows alone, so any reader opens a sealed file; whoever changes
+// one in place (h5py with "r+") drops the seal. A file without a seal is read as it is.
+//
+// Seal: "ropeswpE" · u64 bytes before it · u32 CRC-32 of these bytes and of the u64. Little-endian.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ropesweep {
+
+enum class Seal { none, whole, broken };
+
+/// Appends a seal.
+void seal_file(std::vector<uint8_t>& bytes);
+
+/// `broken`: some byte is not what was sealed.
+Seal check_seal(std::span<const uint8_t> bytes);
+
+}  // namespace ropesweep
