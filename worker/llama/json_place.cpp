@@ -85,6 +85,8 @@ nlohmann::json read_json_file(const std::filesystem::path& file) {
     return parse_json(read_whole_file(file));
   } catch (const nlohmann::json::parse_error& error) {
     throw_user_error("{}: not JSON: at byte {}", file.string(), error.byte);
+  } catch (const nlohmann::json::exception& error) {  // 1e999
+    throw_user_error("{}: {}", file.string(), error.what());
   }
 }
 

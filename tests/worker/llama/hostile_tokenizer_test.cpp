@@ -84,5 +84,11 @@ TEST(HostileTokenizer, NestingWithoutEndIsRefused) {
   EXPECT_THROW(read_tokenizer(directory.path()), Error);
 }
 
+TEST(HostileTokenizer, ANumberPastAllNumbersIsRefused) {
+  const TokenizerDirectory directory;
+  directory.write("tokenizer.json", "{\"version\": 1e999}");
+  EXPECT_THROW(read_tokenizer(directory.path()), Error);
+}
+
 }  // namespace
 }  // namespace ropesweep::llama
