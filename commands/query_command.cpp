@@ -46,8 +46,9 @@ int query_command(const Arguments& arguments) {
   const std::vector<std::string>& stored = table_names();
   const bool is_stored = std::find(stored.begin(), stored.end(), table) != stored.end();
   // What is formed of the cells asks for more of them than the tables show.
-  const StoreContents contents = is_stored ? read_results(store) : read_store(store);
-  const Table result = run_query(make_any_table(contents, table, derived), query);
+  const Table rows =
+      is_stored ? read_table(store, table) : make_any_table(read_store(store), table, derived);
+  const Table result = run_query(rows, query);
   print_formatted(std::cout, result, format);
   return 0;
 }

@@ -136,6 +136,24 @@ StoreContents read_results(const fs::path& h5_file) {
   return read_store(h5_file);
 }
 
+Table read_table(const fs::path& h5_file, const std::string& table) {
+  const fs::path file = store_directory(h5_file) / "journal";
+  const bool is_whole = table == "cells" || table == "fine_tunes" || table == "attempts";
+  if (is_whole && fs::exists(file) && fs::exists(h5_file)) {
+    try {
+      const JournalHead journal = read_journal_head(file);
+      std::optional<SnapshotTable> published = read_snapshot_table(h5_file, table);
+      if (published && published->stamp.journal == journal.identity &&
+          published->stamp.journal_bytes == journal.file_bytes) {
+        return std::move(published->table);
+      }
+    } catch (const Error&) {
+      // As in read_results: the journal says what is wrong, or has all of it.
+    }
+  }
+  return make_table(read_results(h5_file), table);
+}
+
 StoreContents read_store(const fs::path& h5_file) {
   const fs::path file = store_directory(h5_file) / "journal";
   if (!fs::exists(file)) {

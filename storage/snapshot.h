@@ -4,10 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "storage/results.h"
+#include "storage/store.h"
 
 namespace ropesweep {
 
@@ -35,6 +36,15 @@ struct Snapshot {
 
 /// As read_snapshot, with the stamp.
 Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file);
+
+/// One of the tables cells, fine_tunes, attempts as the file has it, with the stamp; nothing where
+/// the file is of an older schema, whose contents are upgraded as a whole. Errors: as above.
+struct SnapshotTable {
+  SnapshotStamp stamp;
+  Table table;
+};
+std::optional<SnapshotTable> read_snapshot_table(const std::filesystem::path& h5_file,
+                                                 const std::string& name);
 
 /// All tables, curves and samples (recipes by name only, no canonical texts). Errors: as above.
 StoreContents read_snapshot(const std::filesystem::path& h5_file);

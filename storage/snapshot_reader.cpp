@@ -175,6 +175,14 @@ SnapshotStamp read_snapshot_stamp(const std::filesystem::path& h5_file) {
   return stamp_of(SnapshotFile(h5_file));
 }
 
+std::optional<SnapshotTable> read_snapshot_table(const std::filesystem::path& h5_file,
+                                                 const std::string& name) {
+  const Hdf5Quiet quiet;
+  const SnapshotFile file(h5_file);
+  if (file.integer("schema_version") != kSchemaVersion) return std::nullopt;
+  return SnapshotTable{stamp_of(file), file.table(name, table_columns(name))};
+}
+
 StoreContents read_snapshot(const std::filesystem::path& h5_file) {
   return read_stamped_snapshot(h5_file).contents;
 }

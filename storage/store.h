@@ -81,6 +81,8 @@ struct Column {
   std::vector<std::string> texts;
 };
 using Table = std::vector<Column>;
+/// make_table(read_results(h5_file), table), without a detour where the published file has it all.
+Table read_table(const std::filesystem::path& h5_file, const std::string& table);
 /// `table`: cells | fine_tunes | attempts | curves | samples.
 Table make_table(const StoreContents& contents, const std::string& table);
 
