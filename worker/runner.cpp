@@ -51,10 +51,9 @@ void wait_for_the_disk() {
   }
 }
 
-/// Runs the task; what it throws becomes a failure with its kind. `spent`: this process is not to
-/// run another.
+/// Runs the task; what it throws becomes a failure with its kind.
 Done run_guarded(const RunTask& run_task, const Assign& assignment,
-                 const tasks::TaskContext& context, bool& spent) {
+                 const tasks::TaskContext& context) {
   const AttemptId& attempt = assignment.attempt;
   try {
     return {attempt, run_task(assignment.task, assignment.place, context)};
@@ -62,9 +61,8 @@ Done run_guarded(const RunTask& run_task, const Assign& assignment,
     wait_for_the_disk();
     return failed(attempt, error.kind(), error.what());
   } catch (const BrokenDevice& broken) {
-    spent = true;
     Done done = failed(attempt, FailureKind::transient, broken.what());
-    done.device_broken = true;
+    done.device_broken = done.runner_ends = true;
     return done;
   } catch (const Error& error) {
     return failed(attempt, error.kind(), error.what());
@@ -76,8 +74,9 @@ Done run_guarded(const RunTask& run_task, const Assign& assignment,
     return failed(attempt, FailureKind::memory, "out of memory");
   } catch (const std::exception& error) {
     // An error of a CUDA device stays: whatever its context is asked next fails too.
-    spent = true;
-    return failed(attempt, FailureKind::transient, error.what());
+    Done done = failed(attempt, FailureKind::transient, error.what());
+    done.runner_ends = true;
+    return done;
   }
 }
 
@@ -126,9 +125,11 @@ class TaskThread {
     if (!watch_.hangs(now)) {
       return std::nullopt;
     }
-    return failed(attempt_, FailureKind::transient,
-                  fmt::format("the task hangs: no progress for {:.0f} s at \"{}\"",
-                              watch_.silence(now), what_));
+    Done done = failed(attempt_, FailureKind::transient,
+                       fmt::format("the task hangs: no progress for {:.0f} s at \"{}\"",
+                                   watch_.silence(now), what_));
+    done.runner_ends = true;
+    return done;
   }
 
   /// What a fine-tune has reached since the last call, if anything.
@@ -173,15 +174,14 @@ class TaskThread {
       tasks::add_steps(so_far_, steps);
     };
     const auto start = Clock::now();
-    bool spent = false;
-    Done answer = run_guarded(run_task_, assignment, context, spent);
+    Done answer = run_guarded(run_task_, assignment, context);
     if (answer.outcome.seconds <= 0) {
       answer.outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
     {
       const std::lock_guard lock(mutex_);
       so_far_.curve = {};  // the answer has all of it
-      spent_ = spent;
+      spent_ = answer.runner_ends;
       answer_ = std::move(answer);
     }
     const uint64_t one = 1;

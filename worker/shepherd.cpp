@@ -180,6 +180,12 @@ void Shepherd::hear_runner(double now) {
         attempt_.reset();
         coordinator_.send(0, *done);
         ask_at_ = now;
+        if (done->runner_ends) {
+          // Before another task is given to it.
+          end_runner();
+          start_runner_at_ = now + (done->device_broken ? kRestartPause : 0);
+          runner_failed_ = done->device_broken;
+        }
       }
     }
   }

@@ -26,8 +26,8 @@ struct ShepherdOptions {
   int64_t local_rank = 0;
   std::function<RunnerShare(const std::string& coordinator_host)> share;
   double heartbeat_seconds = 1;
-  double runner_silence_seconds = 60;  ///< a runner silent for so long hangs
-  double orphan_seconds = 40;  ///< … and so long it may come back after its silence
+  double runner_silence_seconds = 60;       ///< a runner silent for so long hangs
+  double orphan_seconds = 40;               ///< … and so long it may come back after its silence
   double coordinator_silence_seconds = 20;  ///< shorter than the coordinator's own suspicion, so
                                             ///< that a task given to another no longer runs here
 };

@@ -62,6 +62,7 @@ void message_fields(Message& message, const Visitor& field) {
     } else if constexpr (std::is_same_v<Kind, Done>) {
       field("outcome", message.outcome);
       field("lost_member", message.lost_member);
+      field("runner_ends", message.runner_ends);
       field("device_broken", message.device_broken);
     } else if constexpr (std::is_same_v<Kind, Assign>) {
       field("task", message.task);

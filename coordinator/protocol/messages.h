@@ -46,6 +46,7 @@ struct Done {
   AttemptId attempt;
   Outcome outcome;             ///< in a group, what rank 0 says counts
   bool lost_member = false;    ///< it failed because another of its group did
+  bool runner_ends = false;    ///< the runner that says so takes no other task
   bool device_broken = false;  ///< its runner can't use the device: no fault of the task's
 };
 struct Goodbye {

@@ -144,7 +144,7 @@ TEST(LiveFile, TellsWhoDoesWhat) {
   EXPECT_EQ(live["workers"][0]["fraction"], 0.25);
   EXPECT_EQ(live["workers"][0]["what"], "step 3 of 12");
   ASSERT_EQ(live.at("waiting").size(), 2U);
-  EXPECT_EQ(live["waiting"][1]["reason"], "waits for fine-tune f");
+  EXPECT_EQ(live["waiting"][1]["reason"], "waits for fine-tune f, which runs on worker 1 (host)");
   EXPECT_GT(live.at("eta_seconds").get<double>(), 0);
 }
 

@@ -1,4 +1,6 @@
 // Schemes as text: calls, canonical forms, and what is said about wrong ones.
+#include "experiments/scheme_text.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include "experiments/error.h"
 #include "experiments/nearest_name.h"
 #include "experiments/position_encoding.h"
-#include "experiments/scheme_text.h"
 #include "experiments/schemes/scheme.h"
 
 namespace ropesweep {

@@ -19,11 +19,11 @@ import time
 from sweep_runs import LIMIT, SWEEP, Sweep, check, nothing_left
 
 # Fine-tunes that last some seconds, so that a fault meets them at work.
-LONG = (SWEEP.replace("steps          = 2\n", "steps          = 1200\n")
+LONG = (SWEEP.replace("steps          = 2\n", "steps          = 6000\n")
         .replace("batch_tokens   = 96\nlearning_rate  = 1e-3\nsave_every     = 1",
                  "batch_tokens   = 96\nlearning_rate  = 1e-3\nsave_every     = 100"))
 # … and one that doesn't end before it is told to.
-ENDLESS = LONG.replace("steps          = 1200", "steps          = 1000000")
+ENDLESS = LONG.replace("steps          = 6000", "steps          = 1000000")
 
 
 class Faults:
@@ -87,7 +87,7 @@ class Faults:
     def test_hang(self):
         """A task that hangs while its process gives signs of life: here in the opening of a pipe."""
         self.same(self.calm_copy("hang-reference"))
-        tasks = [row["task"] for row in next(iter(self.calm.values())).table("attempts")
+        tasks = [row["task"] for row in self.calm[SWEEP].table("attempts")
                  if row["kind"] == "evaluation"]
         sweep = self.sweep("hang")
         pipes = sweep.directory / "tiny.d" / "evaluations"
@@ -141,7 +141,7 @@ class Faults:
             print("  node: no host name of one's own may be had here; left out", flush=True)
             return
         text = (LONG.replace('"none", "linear"', '"none", "linear", "ntk", "yarn", "power(0.5)"')
-                .replace("steps          = 1200", "steps          = 600"))
+                .replace("steps          = 6000", "steps          = 2500"))
         sweep = self.sweep("node", text)
         root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
 

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -127,14 +128,14 @@ class Tests:
         shutil.copytree(sweep.directory, plain)
         shown = subprocess.run(command, cwd=plain, capture_output=True, text=True)
         check(shown.returncode == 0, f"submit --dry-run: {shown.stderr}", sweep)
-        # The script itself, with mpirun taken for a program that only shows what it is given.
+        # The script itself, with the program taken for one that only shows what it is given.
         tools = self.directory / "tools"
         tools.mkdir(exist_ok=True)
-        (tools / "mpirun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-        (tools / "mpirun").chmod(0o755)
-        environment = dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}")
-        ran = subprocess.run(["bash", "-s"], input=shown.stdout, cwd=plain, capture_output=True, text=True,
-                             env=environment)
+        show = tools / "show"
+        show.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        show.chmod(0o755)
+        script = re.sub(r"(?m)^program=.*$", lambda _: f"program={shlex.quote(str(show))}", shown.stdout)
+        ran = subprocess.run(["bash", "-s"], input=script, cwd=plain, capture_output=True, text=True)
         check(str(plain / "tiny.toml") in ran.stdout, f"the script's command: {ran.stdout}{ran.stderr}", sweep)
         left = list(self.directory.rglob("pwned"))
         check(not left, f"a shell has read a name: {left}", sweep)

@@ -323,7 +323,9 @@ TEST(Store, EventsOfOtherVersionsAreUpgradedOrRefused) {
 
 TEST(Store, ANumberOfAttemptsThatCannotBeCountedOnIsRefused) {
   const auto imported = [](int64_t attempts) {
-    nlohmann::json cell = CellRecord();
+    CellRecord record;
+    record.cell.id = "a";
+    nlohmann::json cell = record;
     cell["attempts"] = attempts;
     return nlohmann::json{{"event", "imported"},
                           {"cells", {cell}},

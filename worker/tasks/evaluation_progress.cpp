@@ -41,7 +41,7 @@ EvaluationProgress::EvaluationProgress(const std::filesystem::path& file,
   auto records = read_records(file_, identity);
   std::error_code ignored;
   std::filesystem::create_directories(file_.parent_path(), ignored);  // the opening tells
-  const std::string first = records ? "\n"                          // ends a line that was cut
+  const std::string first = records ? "\n"                            // ends a line that was cut
                                     : nlohmann::json{{"identity", identity}}.dump() + "\n";
   try {
     out_ = OutputFile(file_, records ? OutputFile::Mode::append : OutputFile::Mode::replace);

@@ -104,7 +104,7 @@ int64_t TrainingState::finished_step_here() const {
 
 int64_t TrainingState::saved_step_here() const {
   int64_t newest = 0;
-  if (!fs::exists(states())) return newest;
+  if (!fs::is_directory(states())) return newest;
   for (const auto& entry : fs::directory_iterator(states())) {
     newest = std::max(newest, step_of(entry.path().filename().string()));
   }
@@ -206,7 +206,7 @@ void TrainingState::seal(int64_t step, const std::string& losses) const {
 }
 
 void TrainingState::remove_states_but(int64_t step) const {
-  if (!fs::exists(states())) return;
+  if (!fs::is_directory(states())) return;
   std::vector<fs::path> stale;
   for (const auto& entry : fs::directory_iterator(states())) {
     const int64_t found = step_of(entry.path().filename().string());

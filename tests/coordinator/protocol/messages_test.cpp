@@ -57,7 +57,7 @@ Done sample_done() {
   done.attempt.number = 2;
   done.outcome = sample_outcome();
   done.lost_member = true;
-  done.device_broken = true;
+  done.device_broken = done.runner_ends = true;
   return done;
 }
 

@@ -403,8 +403,7 @@ TEST(Builders, ALostDirectoryIsTheMachinesFault) {
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), FailureKind::transient);
-    EXPECT_THAT(error.what(),
-                HasSubstr("/nonexistent/directory/file.jsonl.part: can't be written"));
+    EXPECT_THAT(error.what(), HasSubstr("/nonexistent/directory/file.jsonl.part: cannot be opened"));
   }
 }
 

@@ -209,7 +209,8 @@ TEST_F(Finetune, AStopBetweenMicroBatchesLosesNoStep) {
 }
 
 TEST_F(Finetune, ADiskThatFailsUnderASaveDoesNotEndTheTraining) {
-  const Task undisturbed = task("undisturbed"), disturbed = task("disturbed");
+  Task undisturbed = task("undisturbed"), disturbed = task("disturbed");
+  undisturbed.fine_tune.id = disturbed.fine_tune.id = "of-a-sweep";  // whose states go at the end
   fs::create_directories(disturbed.output);
   write_file(fs::path(disturbed.output) / "state", "a file where the directory is to be");
   expect_same(run(undisturbed), undisturbed, run(disturbed), disturbed);
