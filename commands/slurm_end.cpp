@@ -71,8 +71,8 @@ SweepProgress sweep_progress(const fs::path& store) {
   return progress;
 }
 
-IdleStarts::IdleStarts(fs::path directory, const std::string& job)
-    : file_(std::move(directory) / "slurm.json"), job_(job) {
+IdleStarts::IdleStarts(const fs::path& directory, const std::string& job)
+    : file_(directory / "slurm.json"), job_(job) {
   std::ifstream file(file_);
   const auto json = nlohmann::json::parse(file, nullptr, false);
   if (json.is_object() && json.value("job", nlohmann::json()) == job &&

@@ -22,7 +22,7 @@ SweepProgress sweep_progress(const std::filesystem::path& store);
 class IdleStarts {
  public:
   /// A new job begins with none.
-  IdleStarts(std::filesystem::path directory, const std::string& job);
+  IdleStarts(const std::filesystem::path& directory, const std::string& job);
   /// Counts this start: 0 again when it brought the sweep further.
   int64_t count(const SweepProgress& before, const SweepProgress& after);
 

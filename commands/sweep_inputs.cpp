@@ -42,7 +42,7 @@ SweepInputs read_sweep_inputs(const std::string& sweep_file, const fs::path& sto
       inputs.digests[path] = cache.digest(path, sweep_file);
     } catch (const Error& error) {
       if (missing_data == nullptr || error.kind() != FailureKind::user) throw;
-      missing_data->push_back(error.what());
+      missing_data->emplace_back(error.what());
       inputs.digests[path] = sha256_hex(path);
     }
   }

@@ -22,6 +22,8 @@ namespace {
 
 constexpr double kShortestSleep = 0.001, kLongestSleep = 0.010;
 constexpr double kLiveSeconds = 1;
+/// Longer without listening is a gap.
+constexpr double kDeafSeconds = 1;
 /// What is told to people may take so much of the time: with a million cells counting them is work.
 constexpr double kTellingShare = 0.02;
 constexpr double kProcessLookSeconds = 0.1;
@@ -87,13 +89,27 @@ bool receive(Channel& channel, Reactor& reactor) {
   }
 }
 
+/// After a while in which nobody listened, as when the disk stood still: what has come meanwhile is
+/// heard, which MPI gives out piece by piece, before anyone is judged by silence.
+void catch_up(Channel& channel, Reactor& reactor) {
+  constexpr double seconds = 0.25;
+  const double until = monotonic_seconds() + seconds;
+  while (monotonic_seconds() < until) {
+    receive(channel, reactor);
+    std::this_thread::sleep_for(std::chrono::duration<double>(kShortestSleep));
+  }
+}
+
 void run_loop(Channel& channel, Store& store, Reactor& reactor, const std::string& host,
               const std::vector<std::string>& cells, ProgressPrinter& printer) {
   LocalWorkers local;
-  double next_live = 0, sleep = kShortestSleep;
+  double next_live = 0, sleep = kShortestSleep, listened = monotonic_seconds();
   while (true) {
+    if (monotonic_seconds() - listened > kDeafSeconds) {
+      catch_up(channel, reactor);
+    }
     const bool any = receive(channel, reactor);
-    const double now = monotonic_seconds();
+    const double now = listened = monotonic_seconds();
     local.look(reactor, host, now);
     if (const int signal = stop_signal.exchange(0); signal != 0) {
       reactor.begin_stop(fmt::format("told to stop by signal {}", signal), now);

@@ -182,7 +182,9 @@ void Reactor::on_turn(double now) {
   show_life(now);
   if (!leaving_) {
     if (scheduler_.all_settled()) {
-      leave(false, now, options_.farewell_seconds);
+      if (!unsynced_) {  // Nobody leaves before all is on the disk, which may take its time.
+        leave(false, now, options_.farewell_seconds);
+      }
     } else if (seconds_left(now) <= 0) {
       begin_stop("the time is over", now);
     } else {

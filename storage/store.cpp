@@ -148,8 +148,8 @@ class JournaledStore final : public Store {
     }
   }
 
-  void while_waiting(std::function<void()> meanwhile) override {
-    io_.set_meanwhile(std::move(meanwhile));
+  void while_waiting(const std::function<void()>& meanwhile) override {
+    io_.set_meanwhile(meanwhile);
   }
 
   void write_help(const std::string& name, const std::string& text) override {

@@ -52,7 +52,9 @@ class Store {
 
   /// From now on `meanwhile` is called some times a second while a call waits for the disk (a
   /// network file system may stall for minutes). It must not use the store.
-  virtual void while_waiting(std::function<void()> meanwhile) { static_cast<void>(meanwhile); }
+  virtual void while_waiting(const std::function<void()>& meanwhile) {
+    static_cast<void>(meanwhile);
+  }
   /// Writes a small file of NAME.d that is only a help (live.json), with the same patience.
   virtual void write_help(const std::string& name, const std::string& text) {
     static_cast<void>(name), static_cast<void>(text);

@@ -323,8 +323,6 @@ class Test:
         yield Command(self, "report", ("report", "tiny.h5", "--output", "page.html"), ["page.html"], before=sweep)
         yield Command(self, "page", ("report", "tiny.h5", "--output", "page.html"), ["page.html"], "script", before=sweep)
         yield Rerun(self, "rerun", ("rerun", "tiny.h5", "--where", "scheme = 'none'"), [], before=sweep)
-        yield Command(self, "submit", ("submit", "tiny.toml", "--nodes", "1", "--gpus-per-node", "0", "--time", "1h"),
-                      ["tiny.sbatch"], code=1 if shutil.which("sbatch") else 2)  # no cluster answers, or no Slurm
         yield Command(self, "data", ("data", "lines", "--samples", "20", "--tokens", "700", "--output", "lines.jsonl"),
                       ["lines.jsonl"])
         yield Command(self, "eval", ("eval", "--model", "tuned", "--task", "perplexity", "--data", "training.jsonl",
