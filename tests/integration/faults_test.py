@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the real program and breaks it in every way that has a rule of its own: a runner that crashes,
+"""Runs the real program and breaks it in every way that has a rule of its own: a runner that crashes
 or hangs, a node on which tasks die, a device that can't be used, a coordinator that is stopped for a while, the end
 of an allocation. The figures must be those of an undisturbed run, and what happened must be said.
 
-    faults_test.py --binary build/release/ropesweep [--only NAME]"""
+    faults_test.py --binary build/release/ropesweep [--long] [--only NAME]"""
 
 import argparse
 import json
@@ -30,17 +30,21 @@ class Faults:
     def __init__(self, options, directory):
         self.binary = str(pathlib.Path(options.binary).resolve())
         self.directory = pathlib.Path(directory)
+        self.long = options.long or options.only
         self.calm = {}
 
     def sweep(self, name, text=SWEEP):
         return Sweep(self.binary, self.directory / name, text)
 
-    def same(self, sweep, text=SWEEP):
+    def undisturbed(self, text=SWEEP):
         if text not in self.calm:
             calm = self.sweep(f"calm-{len(self.calm)}", text)
             check(calm.run("--workers", 2) == 0, "an undisturbed run", calm)
             self.calm[text] = calm
-        check(sweep.figures() == self.calm[text].figures(), "the figures differ from an undisturbed run's", sweep)
+        return self.calm[text]
+
+    def same(self, sweep, text=SWEEP):
+        check(sweep.figures() == self.undisturbed(text).figures(), "the figures differ from an undisturbed run's", sweep)
 
     def live(self, sweep):
         try:
@@ -86,25 +90,18 @@ class Faults:
 
     def test_hang(self):
         """A task that hangs while its process gives signs of life: here in the opening of a pipe."""
-        self.same(self.calm_copy("hang-reference"))
-        tasks = [row["task"] for row in self.calm[SWEEP].table("attempts")
-                 if row["kind"] == "evaluation"]
+        tasks = [row["task"] for row in self.undisturbed().table("attempts") if row["kind"] == "evaluation"]
         sweep = self.sweep("hang")
         pipes = sweep.directory / "tiny.d" / "evaluations"
         pipes.mkdir(parents=True)
         pipe = pipes / f"{tasks[-1]}.jsonl"
         os.mkfifo(pipe)
-        run = sweep.start("--workers", 2, "--hang", 3)
+        run = sweep.start("--workers", 2, "--hang", 2)
         self.wait_until(lambda: "the task hangs" in sweep.log(), "a hang", sweep, run)
         pipe.unlink()
         check(run.wait(LIMIT) == 0, "code 0", sweep)
         check(any("the task hangs" in failure for _, failure in self.failures(sweep)), "its attempt says so", sweep)
         self.same(sweep)
-
-    def calm_copy(self, name):
-        sweep = self.sweep(name)
-        check(sweep.run("--workers", 1) == 0, "one worker", sweep)
-        return sweep
 
     def test_device(self):
         """A worker whose device can't be used is left out and named, and costs no task anything; when there
@@ -136,7 +133,9 @@ class Faults:
 
     def test_node(self):
         """A node on which three different tasks die is left out and named, and its tasks are done by another.
-        Two nodes on one machine: ranks with host names of their own, where that is allowed."""
+        Two nodes on one machine: ranks with host names of their own, where that is allowed. Long runs only."""
+        if not self.long:
+            return
         if subprocess.run(["unshare", "--uts", "hostname", "bad"], stderr=subprocess.DEVNULL).returncode != 0:
             print("  node: no host name of one's own may be had here; left out", flush=True)
             return
@@ -181,7 +180,9 @@ class Faults:
 
     def test_stopped_coordinator(self):
         """A coordinator that stands still for longer than its workers bear (a stalled file system): they give
-        up what they do, wait for it, and go on."""
+        up what they do, wait for it, and go on. Long runs only."""
+        if not self.long:
+            return
         sweep = self.sweep("stopped", LONG)
         run = sweep.start("--workers", 2, "--suspicion", 3)
         self.busy_runners(sweep, run)
@@ -197,7 +198,7 @@ class Faults:
         """The end of a Slurm job, --time and SIGUSR1: saved, code 75, and the next run goes on from there.
         Meanwhile status says of each waiting cell why."""
         sweep = self.sweep("wall", ENDLESS)
-        sweep.environment["SLURM_JOB_END_TIME"] = str(int(time.time()) + 10)
+        sweep.environment["SLURM_JOB_END_TIME"] = str(int(time.time()) + 8)
         run = sweep.start("--workers", 2)
         self.busy_runners(sweep, run)
         reasons = []
@@ -237,6 +238,7 @@ class Faults:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", required=True)
+    parser.add_argument("--long", action="store_true", help="the tests that CI has no time for, too")
     parser.add_argument("--only", help="one test, e.g. wall")
     parser.add_argument("--keep", action="store_true", help="leave the stores for a look")
     options = parser.parse_args()
