@@ -96,7 +96,7 @@ class RecipeTables {
     TomlValue& table = *find(recipes_, name);
     const TomlValue* like = table.find("like");
     if (like == nullptr) return;
-    SweepSection section(table, "[recipes." + name + "]", file_);
+    SweepSection section(table, "[recipes." + name + "]", SweepOrigin(file_));
     const std::string base = section.text(*like, "like");
     const int64_t line = like->line;
     if (!in_progress_.insert(name).second) {

@@ -23,7 +23,7 @@ struct NumberRange {
 /// Where a sweep's text is from.
 struct SweepOrigin {
   /// Of a file: its paths are relative to where it lies.
-  SweepOrigin(const std::string& path)
+  explicit SweepOrigin(const std::string& path)
       : file(path), directory(std::filesystem::absolute(path).parent_path()) {}
 
   std::string file;                 ///< as messages name it

@@ -160,7 +160,7 @@ uint32_t TextPool::number(std::string_view text) {
   return number;
 }
 
-TaskPool::TaskPool(std::vector<Task> tasks) {
+TaskPool::TaskPool(const std::vector<Task>& tasks) {
   entries_.reserve(tasks.size());
   for (const Task& task : tasks) add(task);
 }

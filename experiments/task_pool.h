@@ -29,7 +29,7 @@ class TaskPool {
  public:
   TaskPool() = default;
   /// Not explicit: whoever has few tasks keeps a vector of them.
-  TaskPool(std::vector<Task> tasks);  // NOLINT(google-explicit-constructor)
+  TaskPool(const std::vector<Task>& tasks);  // NOLINT(google-explicit-constructor)
 
   /// Takes it in, but for `fine_tune.shared_by`, which no worker asks for.
   void add(const Task& task);

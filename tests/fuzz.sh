@@ -27,7 +27,7 @@ done
 if [ ${#targets[@]} -eq 0 ]; then
   for source in tests/fuzz/*_fuzz.cpp; do targets+=("$(basename "$source" _fuzz.cpp)"); done
 fi
-if ! command -v clang++-22 >/dev/null || [ ! -e "$(clang++-22 -print-file-name=libclang_rt.fuzzer.a)" ]; then
+if ! command -v clang++-22 >/dev/null || [ ! -e "$(clang++-22 -print-file-name=libclang_rt.fuzzer-$(uname -m).a)" ]; then
   echo "tests/fuzz.sh: needs clang with libFuzzer: apt-get install clang-22 libclang-rt-22-dev" >&2
   exit 2
 fi

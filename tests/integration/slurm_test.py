@@ -39,6 +39,7 @@ LIMIT = 300  # seconds for a job on a busy machine
 ORDER = (("time", "no_progress", "requeue", "both_nodes", "failed", "cancelled", "time_limit"),
          ("preemption", "hostfile"), ("uneven_nodes",), ("node_lost",))
 TOGETHER = 3
+SLOW = ("no_progress", "cancelled", "time_limit")  # --long only
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
 
 
@@ -318,7 +319,8 @@ def main():
     with slurm_cluster.Cluster(directory / "cluster", gpus=(1, 3)) as campaign.cluster:
         campaign.calm()
         for names in ORDER:
-            names = [name for name in names if options.only is None or name in options.only.split(",")]
+            only = options.only.split(",") if options.only else [name for name in names if options.long or name not in SLOW]
+            names = [name for name in names if name in only]
             with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
                 for done in [pool.submit(campaign.test, name) for name in names]:
                     done.result()

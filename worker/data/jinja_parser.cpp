@@ -87,7 +87,7 @@ class Parser : private ExpressionParser {
       if (word != "else") condition = parse_expression();
       expect_block_end();
       Block body = parse_block(ends);
-      choice.branches.emplace_back(std::move(condition), std::move(body));
+      choice.branches.push_back({std::move(condition), std::move(body)});
       if (token().kind == Kind::end) fail(choice.line, "if has no endif");
     }
   }

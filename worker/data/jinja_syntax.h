@@ -46,6 +46,7 @@ struct Expression {
   Arguments arguments;
 };
 
+struct Branch;
 struct Statement;
 struct Block {
   std::vector<Statement> statements;
@@ -79,9 +80,15 @@ struct Statement {
   std::string text, member;
   std::vector<std::string> names;
   ExpressionPointer expression, condition;
-  std::vector<std::pair<ExpressionPointer, Block>> branches;
+  std::vector<Branch> branches;
   Block body, otherwise;
   std::unique_ptr<Macro> macro;
+};
+
+/// Of a choice.
+struct Branch {
+  ExpressionPointer condition;  ///< null: otherwise
+  Block body;
 };
 
 /// A piece of an expression, or a text between tags.

@@ -39,7 +39,7 @@ std::string quoted(std::string_view text, bool as_json) {
     } else if (c == '\f' && as_json) {
       result += "\\f";
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      const auto code = static_cast<unsigned>(c);
+      const unsigned code = static_cast<unsigned char>(c);
       result += as_json ? fmt::format("\\u{:04x}", code) : fmt::format("\\x{:02x}", code);
     } else {
       result += c;

@@ -27,6 +27,7 @@ using Map = std::vector<std::pair<std::string, Value>>;
 class Value {
  public:
   Value() : data_(None{}) {}
+  // NOLINTBEGIN(google-explicit-constructor): a template's expressions mix them.
   Value(Undefined value) : data_(std::move(value)) {}
   Value(bool value) : data_(value) {}
   Value(int64_t value) : data_(value) {}
@@ -36,6 +37,7 @@ class Value {
   Value(List value) : data_(std::make_shared<List>(std::move(value))) {}
   Value(Map value) : data_(std::make_shared<Map>(std::move(value))) {}
   Value(const Macro* value) : data_(value) {}
+  // NOLINTEND(google-explicit-constructor)
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
   bool is_none() const { return std::holds_alternative<None>(data_); }
