@@ -403,7 +403,8 @@ TEST(Builders, ALostDirectoryIsTheMachinesFault) {
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), FailureKind::transient);
-    EXPECT_THAT(error.what(), HasSubstr("/nonexistent/directory/file.jsonl.part: cannot be opened"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("/nonexistent/directory/file.jsonl.part: cannot be opened"));
   }
 }
 
