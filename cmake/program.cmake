@@ -1,13 +1,5 @@
 # The rooms above and beside the engine, which know MPI, HDF5 and Boost, and the program itself.
-add_library(hdf5_c INTERFACE)
-target_include_directories(hdf5_c SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
-target_link_libraries(hdf5_c INTERFACE ${HDF5_C_LIBRARIES})
-
-room(storage FOLDERS storage LINKS experiments hdf5_c ZLIB::ZLIB)
-room(protocol FOLDERS coordinator/protocol LINKS experiments MPI::MPI_C)
-room(coordinator FOLDERS coordinator LINKS protocol experiments storage)
-# GCC 12 at -O3 takes the text in a variant of messages for uninitialized.
-target_compile_options(coordinator PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+include(cmake/coordinator.cmake)
 room(worker FOLDERS worker LINKS tasks protocol)
 room(analysis FOLDERS analysis LINKS storage experiments)
 room(commands FOLDERS commands

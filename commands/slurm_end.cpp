@@ -18,10 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMostFailuresShown = 5;
 
-bool settled(const std::string& status) {
-  return status == "finished" || status == "diverged" || status == "failed" || status == "skipped";
-}
-
 std::string command_for(const std::string& verb, const fs::path& store, const std::string& rest) {
   return fmt::format("    ropesweep {} {}{}\n", verb, shell_quoted(store.string()), rest);
 }
@@ -56,10 +52,10 @@ SweepProgress sweep_progress(const fs::path& store) {
   if (fs::exists(store) || fs::exists(store_directory(store) / "journal")) {
     const StoreContents contents = read_store(store);
     for (const CellRecord& record : contents.cells) {
-      progress.settled += settled(record.status) ? 1 : 0;
+      progress.settled += is_settled(record.status) ? 1 : 0;
     }
     for (const FineTuneRecord& record : contents.fine_tunes) {
-      progress.settled += settled(record.status) ? 1 : 0;
+      progress.settled += is_settled(record.status) ? 1 : 0;
       progress.steps += record.outcome.steps;
     }
   }

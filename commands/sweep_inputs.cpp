@@ -15,10 +15,6 @@ ModelGeometry geometry_at(const fs::path& model) {
   return llama::geometry_of(llama::read_config(model));
 }
 
-bool is_settled(const std::string& status) {
-  return status == "finished" || status == "diverged" || status == "failed" || status == "skipped";
-}
-
 }  // namespace
 
 fs::path default_store(const Sweep& sweep) {

@@ -174,10 +174,7 @@ CoordinatorResult coordinate(Channel& channel, Store& store, TaskPool tasks,
   run_loop(channel, store, reactor, options.reactor.host, cells, printer);
 
   store.while_waiting({});
-  std::string left_out;
-  for (const LeftOut& each : reactor.left_out()) {
-    left_out += fmt::format("{}{}: {}", left_out.empty() ? "" : "; ", each.what, each.why);
-  }
+  const std::string left_out = text_of(reactor.left_out());
   if (!left_out.empty()) {
     spdlog::error("left out: {}", left_out);
   }

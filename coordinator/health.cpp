@@ -17,6 +17,14 @@ constexpr size_t kHopeless = 2 * Blame::kTasks;
 
 }  // namespace
 
+std::string text_of(const std::vector<LeftOut>& left_out) {
+  std::string text;
+  for (const LeftOut& each : left_out) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", each.what, each.why);
+  }
+  return text;
+}
+
 void Reactor::suspect_the_silent(double now) {
   for (auto& [rank, worker] : workers_) {
     if (alive(worker) && now - worker.last_heard > options_.suspicion_seconds) {
@@ -128,11 +136,8 @@ void Reactor::check_for_trouble(double now) {
     const int64_t usable_count = workers_usable();
     const std::vector<LeftOut> without = left_out();
     if (workers_alive() > 0 && !without.empty()) {
-      std::string names;
-      for (const LeftOut& each : without) {
-        names += fmt::format("{}{}: {}", names.empty() ? "" : "; ", each.what, each.why);
-      }
-      trouble_ = fmt::format("too few workers can work, and {} tasks remain: {}", remain, names);
+      trouble_ = fmt::format("too few workers can work, and {} tasks remain: {}", remain,
+                             text_of(without));
       // Without any result another try would end the same way.
       broken_ = !any_result_;
     } else {

@@ -256,7 +256,9 @@ int launch(const LaunchOptions& options) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     std::signal(signal, [](int) { ++signals; });
   }
-  write_whole(scratch.path() / "agent", kNodeAgent, false);
+  if (options.slurm) {
+    write_whole(scratch.path() / "agent", kNodeAgent, false);
+  }
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
   const int status =
       Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();

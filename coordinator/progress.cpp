@@ -7,8 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
-#include "experiments/output_file.h"
-
 namespace ropesweep {
 namespace {
 
@@ -142,10 +140,6 @@ std::string live_text(const Reactor& reactor, double now) {
     live["left_out"].push_back({{"what", each.what}, {"why", each.why}});
   }
   return live.dump() + "\n";
-}
-
-void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now) {
-  try_write_whole(directory / "live.json", live_text(reactor, now));
 }
 
 }  // namespace ropesweep

@@ -52,10 +52,7 @@ class ProgressPrinter {
 };
 
 /// NAME.d/live.json: {"updated_at", "workers": [{rank, host, device, task, what, fraction, since}],
-/// "waiting": [{task, cells, reason}], "left_out": [{what, why}], "eta_seconds"}; written beside
-/// and renamed. Failures are ignored: it is a convenience.
-/// The JSON of live.json.
+/// "waiting": [{task, cells, reason}], "left_out": [{what, why}], "eta_seconds"}.
 std::string live_text(const Reactor& reactor, double now);
-void write_live_file(const std::filesystem::path& directory, const Reactor& reactor, double now);
 
 }  // namespace ropesweep

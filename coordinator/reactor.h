@@ -34,15 +34,16 @@ struct ReactorOptions {
   double heartbeat_seconds = 1;   ///< between the coordinator's signs of life
   double time_limit_seconds =
       kNoLimit;  ///< from the start; work that remains then waits for another run
-  double save_margin_seconds = 30;  ///< before the limit: running tasks are told to save
-  double grace_seconds = 90;        ///< workers told to stop may take so long to save
-  double farewell_seconds = 5;      ///< … and so long to leave when there is nothing to save
-  double wall_offset = 0;           ///< seconds since 1970 at time 0
-  int64_t team_size = 1;            ///< workers that a task takes
-  int64_t most_team_size = 1;       ///< … that ran out of memory on fewer
-  double hang_seconds = 900;        ///< a runner without progress for so long hangs; 0: never
-  std::string groups_directory;     ///< where teams of several meet; a directory of its own each
-  std::string host;                 ///< of the coordinator, with its pid
+  double save_margin_seconds = 30;      ///< before the limit: running tasks are told to save
+  double grace_seconds = 90;            ///< workers told to stop may take so long to save
+  double farewell_seconds = 5;          ///< … and so long to leave when there is nothing to save
+  double wall_offset = 0;               ///< seconds since 1970 at time 0
+  int64_t team_size = 1;                ///< workers that a task takes
+  int64_t most_team_size = 1;           ///< … that ran out of memory on fewer
+  double hang_seconds = 900;            ///< a runner without progress for so long hangs; 0: never
+  double disk_patience_seconds = 1800;  ///< a runner waits so long for a disk that fails
+  std::string groups_directory;  ///< where teams of several meet; a directory of its own each
+  std::string host;              ///< of the coordinator, with its pid
   int64_t pid = 0;
 };
 
@@ -76,6 +77,8 @@ struct LeftOut {
   std::string what;  ///< "node a", "worker 3 (host a, cuda)"
   std::string why;
 };
+/// "WHAT: WHY; WHAT: WHY".
+std::string text_of(const std::vector<LeftOut>& left_out);
 
 class Reactor {
  public:

@@ -27,11 +27,7 @@ std::string digest_of(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw_transient_error("{}: cannot be read", file.string());
   Sha256 sha;
-  std::vector<char> block(size_t{1} << 20);
-  while (stream) {
-    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    sha.add(block.data(), static_cast<size_t>(stream.gcount()));
-  }
+  sha.add(stream);
   if (stream.bad()) throw_transient_error("{}: reading failed", file.string());
   return sha.hex();
 }

@@ -4,7 +4,10 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <functional>
+#include <istream>
 #include <string>
+#include <vector>
 
 #include "experiments/error.h"
 
@@ -23,6 +26,17 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
 
   void add(const void* bytes, size_t count) { EVP_DigestUpdate(context_, bytes, count); }
+
+  /// The rest of a stream, a block at a time; `after_block` is called behind each. Whether all of
+  /// it could be read, the stream says.
+  void add(std::istream& stream, const std::function<void()>& after_block = {}) {
+    std::vector<char> block(size_t{1} << 20);
+    while (stream.read(block.data(), static_cast<std::streamsize>(block.size())),
+           stream.gcount() > 0) {
+      add(block.data(), static_cast<size_t>(stream.gcount()));
+      if (after_block) after_block();
+    }
+  }
 
   std::string hex() {
     std::array<unsigned char, 32> digest{};

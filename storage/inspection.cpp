@@ -25,8 +25,9 @@ void read_published(Inspection& found) {
   }
   try {
     found.published = read_stamped_snapshot(paths.h5_file);
+  } catch (const NewerStore&) {
+    throw;
   } catch (const Error& error) {
-    if (std::string(error.what()).find("newer ropesweep") != std::string::npos) throw;
     found.find("{}", error.what());
     found.damaged_published = true;
   }

@@ -71,7 +71,7 @@ void Journal::move_to(const std::filesystem::path& path) {
   std::filesystem::rename(path_, path, error);
   if (error) throw_file_error(path, "be replaced", error.value());
   path_ = path;
-  sync_directory(path.parent_path());
+  sync_parent(path);
 }
 
 void Journal::append(std::span<const uint8_t> record) {

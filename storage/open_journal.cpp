@@ -84,7 +84,7 @@ void make_directory(const fs::path& directory) {
   if (!fs::create_directories(directory, error) && error) {
     throw_file_error(directory, "be created", error.value());
   }
-  sync_directory(directory.parent_path());
+  sync_parent(directory);
 }
 
 RecordReader applying_to(StoreState& state, const fs::path& journal_file) {

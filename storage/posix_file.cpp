@@ -71,10 +71,6 @@ void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path) {
   }
 }
 
-void sync_directory(const std::filesystem::path& directory) {
-  sync_path(directory.empty() ? "." : directory);
-}
-
 void replace_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
   std::filesystem::path beside = path;
   beside += ".new";

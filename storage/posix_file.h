@@ -30,10 +30,8 @@ int64_t file_size(const OwnedDescriptor& file, const std::filesystem::path& path
 /// The whole file. Errors: transient.
 std::vector<uint8_t> read_file(const std::filesystem::path& path);
 
-/// fdatasync; fsync of a directory, so that a created or renamed name in it survives. Errors:
-/// transient.
+/// fdatasync. Errors: transient.
 void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path);
-void sync_directory(const std::filesystem::path& directory);
 
 /// The file holds either its old or these bytes whatever happens: written beside, synced, renamed.
 /// Errors: transient; the old file is untouched then and nothing is left beside it.

@@ -26,6 +26,11 @@ struct CellRecord {
   double finished_at = 0;  ///< seconds since 1970, 0: not finished
 };
 
+/// Whether a cell or fine-tune of this status has come to its end.
+inline bool is_settled(const std::string& status) {
+  return status == "finished" || status == "diverged" || status == "failed" || status == "skipped";
+}
+
 struct FineTuneRecord {
   FineTune fine_tune;
   std::string status = "pending";

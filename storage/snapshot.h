@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/error.h"
 #include "storage/store.h"
 
 namespace ropesweep {
@@ -25,8 +26,14 @@ std::vector<uint8_t> snapshot_image(const StoreContents& contents, const Snapsho
 void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& contents,
                     const SnapshotStamp& stamp);
 
-/// Errors: user error when the file is no store or of a newer schema version; transient when
-/// unreadable.
+/// The error of a file whose schema version is one that this program doesn't know: nothing is wrong
+/// with the file.
+struct NewerStore : Error {
+  explicit NewerStore(const std::string& message) : Error(FailureKind::user, message) {}
+};
+
+/// Errors: user error when the file is no store, NewerStore when it is of a newer schema version;
+/// transient when unreadable.
 SnapshotStamp read_snapshot_stamp(const std::filesystem::path& h5_file);
 
 struct Snapshot {

@@ -20,10 +20,10 @@ class SnapshotFile {
     const int64_t version = has_attribute("schema_version") ? integer("schema_version") : 0;
     if (version < 1) throw_user_error("{}: an HDF5 file, but no ropesweep store", path.string());
     if (version > kSchemaVersion) {
-      throw_user_error(
+      throw NewerStore(fmt::format(
           "{}: written by a newer ropesweep (schema version {}, this one reads up to {}); use that "
           "version",
-          path.string(), version, kSchemaVersion);
+          path.string(), version, kSchemaVersion));
     }
   }
 

@@ -129,16 +129,13 @@ TEST(RunStatus, IsOfOneRunOnly) {
 }
 
 TEST(LiveFile, TellsWhoDoesWhat) {
-  const TemporaryDirectory directory;
   Room room(
       {evaluation_task("e", "base"), fine_tune_task("f"), evaluation_task("later", "f", {"f"})}, 1);
   room.enroll(1);
   room.turn();
   room.say(1, Heartbeat{{"f", 1}, 0.25, "step 3 of 12"});
   room.turn();
-  write_live_file(directory.path, *room.reactor, room.now);
-  std::ifstream file(directory.path / "live.json");
-  const nlohmann::json live = nlohmann::json::parse(file);
+  const nlohmann::json live = nlohmann::json::parse(live_text(*room.reactor, room.now));
   ASSERT_EQ(live.at("workers").size(), 1U);
   EXPECT_EQ(live["workers"][0]["task"], "f");
   EXPECT_EQ(live["workers"][0]["fraction"], 0.25);

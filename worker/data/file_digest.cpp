@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <vector>
 
 #include "experiments/error.h"
 #include "experiments/sha256.h"
@@ -25,12 +24,7 @@ std::string file_stamp(const std::filesystem::path& file) {
 std::string file_digest(const std::filesystem::path& file, const std::function<void()>& check) {
   std::ifstream stream(file, std::ios::binary);
   Sha256 sha;
-  std::vector<char> block(size_t{1} << 20);
-  while (stream.read(block.data(), static_cast<std::streamsize>(block.size())),
-         stream.gcount() > 0) {
-    sha.add(block.data(), static_cast<size_t>(stream.gcount()));
-    if (check) check();
-  }
+  sha.add(stream, check);
   if (!stream.eof()) throw_user_error("{}: can't be read: {}", file.string(), std::strerror(errno));
   return sha.hex();
 }

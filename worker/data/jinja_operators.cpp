@@ -1,7 +1,6 @@
 // What Python's operators do to values, texts being sequences of code points.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "worker/data/jinja_syntax.h"
 
@@ -20,13 +19,6 @@ std::vector<std::string> characters(const std::string& text) {
     }
   }
   return all;
-}
-
-std::optional<double> number_of(const Value& value) {
-  if (value.integer() != nullptr) return static_cast<double>(*value.integer());
-  if (value.real() != nullptr) return *value.real();
-  if (value.boolean() != nullptr) return *value.boolean() ? 1.0 : 0.0;
-  return std::nullopt;
 }
 
 [[noreturn]] void do_not_fit(const std::string& sign, const Value& left, const Value& right,
@@ -77,7 +69,7 @@ Value binary(const std::string& sign, const Value& left, const Value& right, int
     joined.insert(joined.end(), right.list()->begin(), right.list()->end());
     return joined;
   }
-  const auto first = number_of(left), second = number_of(right);
+  const auto first = left.number(), second = right.number();
   if (!first || !second) do_not_fit(sign, left, right, line);
   if (sign != "/" && left.real() == nullptr && right.real() == nullptr) {
     int64_t result = 0;
@@ -107,7 +99,7 @@ bool compare(const std::string& sign, const Value& left, const Value& right, int
   if (left.text() != nullptr && right.text() != nullptr) {
     order = left.text()->compare(*right.text());
   } else {
-    const auto first = number_of(left), second = number_of(right);
+    const auto first = left.number(), second = right.number();
     if (!first || !second) do_not_fit(sign, left, right, line);
     order = *first < *second ? -1 : *first > *second ? 1 : 0;
   }

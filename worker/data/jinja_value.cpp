@@ -3,7 +3,6 @@
 
 #include <array>
 #include <charconv>
-#include <optional>
 
 #include "experiments/error.h"
 
@@ -48,15 +47,14 @@ std::string quoted(std::string_view text, bool as_json) {
   return result + quote;
 }
 
-/// A boolean or a number as a number.
-std::optional<double> number_of(const Value& value) {
-  if (value.boolean() != nullptr) return *value.boolean() ? 1.0 : 0.0;
-  if (value.integer() != nullptr) return static_cast<double>(*value.integer());
-  if (value.real() != nullptr) return *value.real();
+}  // namespace
+
+std::optional<double> Value::number() const {
+  if (boolean() != nullptr) return *boolean() ? 1.0 : 0.0;
+  if (integer() != nullptr) return static_cast<double>(*integer());
+  if (real() != nullptr) return *real();
   return std::nullopt;
 }
-
-}  // namespace
 
 const List* Value::list() const {
   const auto* held = std::get_if<std::shared_ptr<List>>(&data_);
@@ -83,7 +81,7 @@ const Value* Value::find(std::string_view key) const {
 
 bool Value::truth() const {
   if (is_undefined() || is_none()) return false;
-  if (const auto number = number_of(*this)) return *number != 0;
+  if (const auto as_number = number()) return *as_number != 0;
   if (text() != nullptr) return !text()->empty();
   if (list() != nullptr) return !list()->empty();
   if (map() != nullptr) return !map()->empty();
@@ -138,8 +136,8 @@ std::string Value::kind() const {
 }
 
 bool Value::operator==(const Value& other) const {
-  const auto number = number_of(*this), other_number = number_of(other);
-  if (number && other_number) return *number == *other_number;
+  const auto own_number = number(), other_number = other.number();
+  if (own_number && other_number) return *own_number == *other_number;
   if (data_.index() != other.data_.index()) return false;
   if (text() != nullptr) return *text() == *other.text();
   if (list() != nullptr) return *list() == *other.list();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,6 +47,8 @@ class Value {
   const int64_t* integer() const { return std::get_if<int64_t>(&data_); }
   const double* real() const { return std::get_if<double>(&data_); }
   const std::string* text() const { return std::get_if<std::string>(&data_); }
+  /// A boolean or a number as a number.
+  std::optional<double> number() const;
   const List* list() const;
   Map* map() const;
   const Macro* macro() const;

@@ -18,11 +18,7 @@ void add_file(Sha256& sha, const std::filesystem::path& directory, const std::st
   if (!stream) throw_user_error("{}: cannot be read", file.string());
   const std::string head = fmt::format("{}\n{}\n", name, std::filesystem::file_size(file));
   sha.add(head.data(), head.size());
-  std::vector<char> block(size_t{1} << 20);
-  while (stream) {
-    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    sha.add(block.data(), static_cast<size_t>(stream.gcount()));
-  }
+  sha.add(stream);
   if (stream.bad()) throw_transient_error("{}: reading failed", file.string());
 }
 

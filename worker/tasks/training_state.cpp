@@ -29,8 +29,6 @@ std::string read_text(const fs::path& file) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-void write_durably(const fs::path& file, const std::string& text) { write_whole(file, text, true); }
-
 std::string lines_of(const std::vector<StepRecord>& records) {
   std::string lines;
   for (const StepRecord& record : records) lines += to_json_line(record) + "\n";
@@ -73,7 +71,7 @@ TrainingState::TrainingState(fs::path output, const std::string& identity, const
   llama::make_directories(output_);
   const fs::path file = output_ / "identity.txt";
   if (!fs::exists(file)) {
-    write_durably(file, identity);
+    write_whole(file, identity, true);
   } else if (read_text(file) != identity) {
     throw_user_error(
         "{}: holds a fine-tune with other settings (compare {}); name another directory, or delete "
@@ -133,7 +131,7 @@ std::vector<StepRecord> TrainingState::resume(llama::Optimizer& optimizer) {
 }
 
 void TrainingState::rewrite_losses(const std::vector<StepRecord>& records) {
-  write_durably(losses_file(), lines_of(records));
+  write_whole(losses_file(), lines_of(records), true);
   losses_ = OutputFile(losses_file(), OutputFile::Mode::append);
 }
 
@@ -228,7 +226,7 @@ void TrainingState::finish(int64_t step, bool keep_state,
   std::error_code ignored;
   fs::remove(output_ / "finished.json", ignored);  // of fewer steps
   write(output_);
-  write_durably(output_ / "finished.json", nlohmann::json{{"step", step}}.dump() + "\n");
+  write_whole(output_ / "finished.json", nlohmann::json{{"step", step}}.dump() + "\n", true);
   if (!keep_state) fs::remove_all(states(), ignored);
   share_.barrier();
 }
