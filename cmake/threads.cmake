@@ -4,15 +4,9 @@
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(GTest REQUIRED)
-add_library(hdf5_c INTERFACE)
-target_include_directories(hdf5_c SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
-target_link_libraries(hdf5_c INTERFACE ${HDF5_C_LIBRARIES})
-
-room(storage FOLDERS storage LINKS experiments hdf5_c ZLIB::ZLIB)
-room(protocol FOLDERS coordinator/protocol LINKS experiments MPI::MPI_C)
-room(coordinator FOLDERS coordinator LINKS protocol experiments storage)
+include(cmake/coordinator.cmake)
 # A runner without what it runs: its tests bring a task of their own.
-add_library(worker STATIC worker/runner.cpp worker/runner_process.cpp worker/shepherd.cpp
+add_library(worker STATIC worker/runner.cpp worker/disk_patience.cpp worker/runner_process.cpp worker/shepherd.cpp
   worker/tasks/loss_record.cpp worker/backend/operation_queue.cpp)
 target_link_libraries(worker PUBLIC protocol experiments)
 

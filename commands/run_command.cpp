@@ -43,6 +43,7 @@ struct RunOptions {
   double suspicion = ReactorOptions{}.suspicion_seconds;
   double grace = ReactorOptions{}.grace_seconds;
   double hang = ReactorOptions{}.hang_seconds;
+  double disk_patience = ReactorOptions{}.disk_patience_seconds;
   int64_t most_gpus_per_task = 0;
   bool quiet = false, slurm = false;
 };
@@ -70,6 +71,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
       "when told to stop, workers may take so long to save");
   add("hang", po::value(&run.hang)->default_value(run.hang)->value_name("SECONDS"),
       "a task without progress for so long, and for ten times its longest pause, hangs (0: never)");
+  add("disk-patience",
+      po::value(&run.disk_patience)->default_value(run.disk_patience)->value_name("SECONDS"),
+      "a task waits so long for a disk that is full or fails before it counts as an attempt");
   add("most-gpus-per-task", po::value(&run.most_gpus_per_task)->value_name("N"),
       "what runs out of memory on gpus_per_task workers is tried on 2, 4, … times as many, up to "
       "N");
@@ -86,6 +90,9 @@ bool parse(const Arguments& arguments, RunOptions& run) {
   }
   if (!(run.hang >= 0)) {
     throw_user_error("--hang {}: seconds, or 0 for never", run.hang);
+  }
+  if (!(run.disk_patience >= 0)) {
+    throw_user_error("--disk-patience {}: seconds, or 0 for none", run.disk_patience);
   }
   if (run.slurm && !run.hostfile.empty()) {
     throw_user_error("--slurm takes the job's nodes, --hostfile a file's: give one of them");
@@ -153,6 +160,7 @@ CoordinatorOptions coordinator_options(const RunOptions& run, const Sweep& sweep
   options.reactor.team_size = sweep.workers.gpus_per_task;
   options.reactor.most_team_size = std::max(run.most_gpus_per_task, sweep.workers.gpus_per_task);
   options.reactor.hang_seconds = run.hang;
+  options.reactor.disk_patience_seconds = run.disk_patience;
   options.reactor.groups_directory = fs::absolute(directory / "groups").string();
   options.reactor.crash_limit = sweep.limits.crash_limit;
   options.reactor.suspicion_seconds = run.suspicion;

@@ -272,6 +272,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
   Assign assignment{team.attempt, std::move(task), place};
   assignment.patience =
       options_.hang_seconds > 0 ? std::max(options_.hang_seconds, scheduler_.seconds(index)) : 0;
+  assignment.disk_patience = options_.disk_patience_seconds;
   if (const auto found = setbacks_.find(index); found != setbacks_.end()) {
     assignment.thrift = found->second.thrift;
   }

@@ -37,10 +37,28 @@ std::string_view remedy_of(int error) {
 
 }  // namespace
 
+bool FileError::may_pass() const {
+  switch (error_) {
+    case ENOSPC:
+    case EDQUOT:
+    case EIO:
+    case EREMOTEIO:
+    case ESTALE:
+    case ETIMEDOUT:
+    case ENOTCONN:
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
+
 void throw_file_error(const std::filesystem::path& path, std::string_view action, int error) {
-  throw FileError(FailureKind::transient,
-                  fmt::format("{}: cannot {}: {}; {}", path.string(), action, std::strerror(error),
-                              remedy_of(error)));
+  throw FileError(error, fmt::format("{}: cannot {}: {}; {}", path.string(), action,
+                                     std::strerror(error), remedy_of(error)));
 }
 
 void throw_file_error(const std::filesystem::filesystem_error& error) {

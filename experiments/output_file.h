@@ -11,9 +11,18 @@
 
 namespace ropesweep {
 
-/// A disk's failure: it may pass, and no task is to blame. Transient.
-struct FileError : Error {
-  using Error::Error;
+/// A file or its disk failed: no task is to blame. Transient.
+class FileError : public Error {
+ public:
+  /// `error`: an errno.
+  FileError(int error, const std::string& message)
+      : Error(FailureKind::transient, message), error_(error) {}
+  /// Time or a person elsewhere may mend it: no room, a disk or a file server that fails. Not a
+  /// matter of permissions, of a name that is not there, or of this process.
+  bool may_pass() const;
+
+ private:
+  int error_;
 };
 
 /// Throws FileError "PATH: cannot ACTION: REASON; REMEDY". `error`: an errno.

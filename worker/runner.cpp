@@ -17,8 +17,8 @@
 #include <thread>
 #include <utility>
 
-#include "experiments/output_file.h"
 #include "worker/backend/collective.h"
+#include "worker/disk_patience.h"
 #include "worker/progress_watch.h"
 #include "worker/tasks/thrift.h"
 
@@ -39,27 +39,11 @@ Done failed(const AttemptId& attempt, FailureKind kind, const std::string& what)
   return done;
 }
 
-/// After a disk's failure the answer waits, longer each time: a disk that is full for a minute must
-/// not use up a task's attempts within a second.
-void wait_for_the_disk() {
-  static int failures = 0;
-  constexpr std::array<int, 4> kSeconds = {1, 3, 9, 27};
-  const int seconds = kSeconds.at(static_cast<size_t>(std::min<int>(failures++, 3)));
-  const auto end = Clock::now() + std::chrono::seconds(seconds);
-  while (!stop_requested && Clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-}
-
 /// Runs the task; what it throws becomes a failure with its kind.
-Done run_guarded(const RunTask& run_task, const Assign& assignment,
-                 const tasks::TaskContext& context) {
-  const AttemptId& attempt = assignment.attempt;
+Done run_guarded(const AttemptId& attempt, const std::function<Outcome()>& run,
+                 const DiskPatience& patience) {
   try {
-    return {attempt, run_task(assignment.task, assignment.place, context)};
-  } catch (const FileError& error) {
-    wait_for_the_disk();
-    return failed(attempt, error.kind(), error.what());
+    return {attempt, run_patiently(run, patience)};
   } catch (const BrokenDevice& broken) {
     Done done = failed(attempt, FailureKind::transient, broken.what());
     done.device_broken = done.runner_ends = true;
@@ -95,9 +79,7 @@ class TaskThread {
       fraction_ = 0;
       what_ = "starts";
       reports_ = reports_seen_ = 0;
-      so_far_ = {};
-      so_far_.fine_tune = assignment.task.id;
-      so_far_.validation_loss = std::nan("");
+      begin_losses(assignment.task.id);
     }
     thread_ = std::jthread([this, assigned = std::move(assignment)] { compute(assigned); });
   }
@@ -159,6 +141,13 @@ class TaskThread {
   }
 
  private:
+  /// With the mutex held.
+  void begin_losses(const std::string& fine_tune) {
+    so_far_ = {};
+    so_far_.fine_tune = fine_tune;
+    so_far_.validation_loss = std::nan("");
+  }
+
   void compute(const Assign& assignment) {
     tasks::TaskContext context;
     context.stop = &stop_requested;
@@ -173,8 +162,24 @@ class TaskThread {
       const std::lock_guard lock(mutex_);
       tasks::add_steps(so_far_, steps);
     };
+    DiskPatience patience;
+    // The others of a group have left when one of them failed.
+    patience.seconds = assignment.place.size == 1 ? assignment.disk_patience : 0;
+    patience.stop = &stop_requested;
+    patience.report = [this](const std::string& what) {
+      const std::lock_guard lock(mutex_);
+      ++reports_;
+      what_ = what;
+    };
     const auto start = Clock::now();
-    Done answer = run_guarded(run_task_, assignment, context);
+    const auto run = [&] {
+      {
+        const std::lock_guard lock(mutex_);
+        begin_losses(assignment.task.id);  // a task that is run again tells its steps again
+      }
+      return run_task_(assignment.task, assignment.place, context);
+    };
+    Done answer = run_guarded(assignment.attempt, run, patience);
     if (answer.outcome.seconds <= 0) {
       answer.outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }

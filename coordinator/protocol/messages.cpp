@@ -69,6 +69,7 @@ void message_fields(Message& message, const Visitor& field) {
       field("place", message.place);
       field("thrift", message.thrift);
       field("patience", message.patience);
+      field("disk_patience", message.disk_patience);
     } else {
       static_assert(std::is_same_v<Kind, Acknowledge> || std::is_same_v<Kind, Abandon>);
     }

@@ -58,8 +58,9 @@ struct Assign {
   AttemptId attempt;
   Task task;
   GroupPlace place;
-  int64_t thrift = 0;   ///< to do with less memory than planned (coordinator/retry_policy.h)
-  double patience = 0;  ///< seconds without progress after which it hangs; 0: never
+  int64_t thrift = 0;        ///< to do with less memory than planned (coordinator/retry_policy.h)
+  double patience = 0;       ///< seconds without progress after which it hangs; 0: never
+  double disk_patience = 0;  ///< seconds for which a disk's failure is waited for
 };
 /// Nothing now: ask again.
 struct Wait {

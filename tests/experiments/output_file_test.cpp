@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <fstream>
 #include <iterator>
 
@@ -60,6 +61,15 @@ TEST_F(OutputFileTest, WritesReplacesAndAppends) {
   file.write("!");
   file.flush();
   EXPECT_EQ(text_of(path), "one " + large + "!");
+}
+
+TEST_F(OutputFileTest, ADiskMayBeMendedAndPermissionsStay) {
+  for (const int error : {ENOSPC, EDQUOT, EIO, ESTALE}) {
+    EXPECT_TRUE(FileError(error, "").may_pass()) << error;
+  }
+  for (const int error : {EACCES, EROFS, ENOENT, EMFILE, EFBIG}) {
+    EXPECT_FALSE(FileError(error, "").may_pass()) << error;
+  }
 }
 
 TEST_F(OutputFileTest, AFullDiskNamesFileReasonAndRemedy) {

@@ -103,6 +103,7 @@ class Part:
     """A command and what it leaves behind."""
 
     trials = 2  # of the short sample
+    more, impatience = (), ()  # arguments of one trial, and of one whose disk is never mended
 
     def __init__(self, test, name, role, code=0):
         self.test, self.name, self.role, self.code = test, name, role, code
@@ -118,7 +119,7 @@ class Part:
     def run(self, directory, disk=None):
         """(exit code, what it printed)"""
         with open(directory.with_suffix(".log"), "w") as log:
-            code = subprocess.run([self.binary, *self.arguments], cwd=directory, stdin=subprocess.DEVNULL,
+            code = subprocess.run([self.binary, *self.arguments, *self.more], cwd=directory, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=log, env=self.environment(disk),
                                   timeout=LIMIT)
         self.printed = code.stdout.decode(errors="replace")
@@ -152,7 +153,9 @@ class Part:
         directory = self.test.directory / f"{self.name}-{call}-{error}-{seconds}"
         self.prepare(directory)
         disk = Disk(self.library, directory, self.role, call, error, seconds)
+        self.more = self.impatience if seconds == FROM_THEN_ON else ()
         code, log = self.run(directory, disk)
+        self.more = ()
         _, failures = disk.counts()
         check(not CRASHES.search(log) and 0 <= code < 126, f"{what}: it crashed, code {code}", log)
         if error == SHORT:
@@ -193,6 +196,7 @@ class Run(Part):
     """The sweep, with one worker."""
 
     arguments = ("run", "tiny.toml", "--workers", "1", "--quiet")
+    impatience = ("--disk-patience", "0")
 
     def table(self, directory, name="cells"):
         found = subprocess.run([self.binary, "query", "tiny.h5", "--table", name, "--format", "json"],
@@ -218,7 +222,7 @@ class Run(Part):
         self.kept = self.finished(directory)
 
     def again(self, directory, code):
-        # A runner's disk that stays full uses up the task's attempts: the user says when it is mended.
+        # Without patience a disk that stays full uses up the task's attempts: the user says when it is mended.
         if code == 3:
             subprocess.run([self.binary, "rerun", "tiny.h5", "--failed", "--with-fine-tunes"], cwd=directory,
                            check=True, capture_output=True)
@@ -231,6 +235,31 @@ class Run(Part):
         check(not lost, f"{what}: finished, and computed again: {lost}")
         found = subprocess.run([self.binary, "check", "tiny.h5"], cwd=directory, capture_output=True, text=True)
         check(found.returncode == 0, f"{what}: check finds {found.stdout}{found.stderr}")
+
+
+class RunnerOutage(Run):
+    """The runner's disk is full or fails for five seconds: it waits and goes on within its attempt."""
+
+    trials = 1
+
+    def cases(self, calls):
+        for error in (errno.ENOSPC, errno.EIO):
+            yield self.test.random.randint(1, len(calls)), error, 5
+
+    def trial(self, call, error, seconds, about):
+        what = f"{self.name}: call {call} ({about}) fails with {errno.errorcode[error]} for {seconds} s"
+        directory = self.test.directory / f"{self.name}-{call}-{error}"
+        self.prepare(directory)
+        disk = Disk(self.library, directory, self.role, call, error, seconds)
+        code, log = self.run(directory, disk)
+        check(disk.counts()[1] > 0, f"{what}: nothing failed", log)
+        check(code == 0, f"{what}: code {code}", log)
+        check(self.result(directory) == self.expected, f"{what}: the results differ", log)
+        tried = [(row["task"], row["number"], row["status"]) for row in self.table(directory, "attempts")]
+        check(tried and all(number == 1 and status == "finished" for _, number, status in tried),
+              f"{what}: it cost attempts: {tried}", log)
+        shutil.rmtree(directory)
+        return code, 1
 
 
 class Outage(Run):
@@ -318,6 +347,7 @@ class Test:
         sweep = [("run", "tiny.toml", "--workers", "1", "--quiet")]
         yield Run(self, "coordinator", "coordinator")
         yield Run(self, "runner", "runner")
+        yield RunnerOutage(self, "runner-outage", "runner")
         yield Outage(self, "outage", "coordinator")
         yield Command(self, "finetune", (*train, "--output", "tuned"), ["tuned"])
         yield Command(self, "report", ("report", "tiny.h5", "--output", "page.html"), ["page.html"], before=sweep)
@@ -349,7 +379,7 @@ class Test:
 
     def sample(self, part, calls):
         """Trials of a part: (call, error, how long)."""
-        if isinstance(part, Outage):
+        if isinstance(part, (Outage, RunnerOutage)):
             cases = list(part.cases(calls))
             yield from cases if self.options.long else self.random.sample(cases, part.trials)
             return

@@ -6,15 +6,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <map>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "coordinator/protocol/loopback_channel.h"
 #include "coordinator/protocol/process_watch.h"
+#include "experiments/output_file.h"
 #include "worker/backend/collective.h"
 #include "worker/runner.h"
 #include "worker/tasks/thrift.h"
@@ -48,6 +51,19 @@ Outcome behave(const Task& task, const GroupPlace& place, const tasks::TaskConte
   }
   if (what == "odd") {
     throw std::runtime_error("cuda: a kernel: an illegal memory access was encountered");
+  }
+  if (what == "full once") {
+    static int runs = 0;
+    context.losses(std::vector<tasks::StepRecord>(1));
+    if (++runs == 1) {
+      throw_file_error("weights", "be written", ENOSPC);
+    }
+    Outcome outcome;
+    outcome.device = fmt::format("run {}", runs);
+    return outcome;
+  }
+  if (what == "full" || what == "forbidden") {
+    throw_file_error("weights", "be written", what == "full" ? ENOSPC : EACCES);
   }
   if (what == "stuck") {
     std::this_thread::sleep_for(std::chrono::hours(1));
@@ -127,6 +143,7 @@ class ShepherdTest : public testing::Test {
     order.task.weights_key = "weights of " + what;
     order.thrift = 2;
     order.patience = 1;
+    order.disk_patience = disk_patience_;
     say(order);
   }
   /// Turns until the shepherd says a message of this kind (and returns it), for at most 30 seconds.
@@ -155,6 +172,7 @@ class ShepherdTest : public testing::Test {
     return done->outcome;
   }
 
+  double disk_patience_ = 0;
   ShepherdOptions options_;
   LoopbackNetwork network_;
   std::unique_ptr<Shepherd> shepherd_;
@@ -284,6 +302,37 @@ TEST_F(ShepherdTest, ATaskThatHangsIsToldAndTheRunnerReplaced) {
   EXPECT_NE(stuck.failure.find("halfway"), std::string::npos) << stuck.failure;
   const Outcome quick = outcome_of("quick");
   EXPECT_EQ(quick.failure_kind, FailureKind::none) << quick.failure;
+}
+
+TEST_F(ShepherdTest, ADiskThatIsFullForAWhileIsWaitedFor) {
+  disk_patience_ = 60;
+  EXPECT_EQ(outcome_of("full once").device, "run 2") << "within the same attempt";
+  EXPECT_NE(outcome_of("forbidden").failure.find("permissions"), std::string::npos)
+      << "it would not pass";
+  assign("full");
+  std::string what;
+  while (what.find("tries again in") == std::string::npos) {
+    const auto heartbeat = next<Heartbeat>();
+    ASSERT_TRUE(heartbeat);
+    what = heartbeat->what;
+  }
+  EXPECT_NE(what.find("No space left"), std::string::npos) << what;
+  say(Stop{true});
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->outcome.failure_kind, FailureKind::time) << "a stop costs no attempt";
+}
+
+TEST_F(ShepherdTest, ADiskThatStaysFullEndsTheAttemptAndSoDoesAnyInAGroup) {
+  disk_patience_ = 1.5;
+  const Outcome outcome = outcome_of("full");
+  EXPECT_EQ(outcome.failure_kind, FailureKind::transient);
+  EXPECT_NE(outcome.failure.find("free some space"), std::string::npos) << outcome.failure;
+  disk_patience_ = 1e6;
+  assign("full", {"group", 0, 2, "/nowhere"});
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->outcome.failure_kind, FailureKind::transient);
 }
 
 TEST_F(ShepherdTest, ABrokenDeviceIsToldAsSuchAndTheNextRunnerTriesAgain) {

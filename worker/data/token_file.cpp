@@ -114,10 +114,11 @@ TokenFileWriter::~TokenFileWriter() {
 }
 
 void TokenFileWriter::fail(const char* what) const {
+  const int error = errno;
   throw TokenFileError(
-      FailureKind::transient,
+      error,
       fmt::format("{}: {}: {} (is there room? ROPESWEEP_TOKEN_CACHE names another directory)",
-                  part_.string(), what, std::strerror(errno)));
+                  part_.string(), what, std::strerror(error)));
 }
 
 void TokenFileWriter::write(std::FILE* stream, const void* bytes, size_t count) {

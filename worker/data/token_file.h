@@ -15,7 +15,7 @@
 #include <memory>
 #include <string>
 
-#include "experiments/error.h"
+#include "experiments/output_file.h"
 #include "experiments/sha256.h"
 #include "worker/data/token_corpus.h"
 
@@ -32,8 +32,8 @@ struct TokenFileHeader {
 static_assert(sizeof(TokenFileHeader) == 256);
 
 /// A token file's place can't be written (another one may).
-struct TokenFileError : Error {
-  using Error::Error;
+struct TokenFileError : FileError {
+  using FileError::FileError;
 };
 
 /// Writes FILE.part-…, and FILE when it is finished; nothing stays when it isn't.

@@ -69,6 +69,7 @@ Assign sample_assign() {
   assign.place = {"task-1", 1, 4, "/store.d/groups/task-1"};
   assign.thrift = 2;
   assign.patience = 900;
+  assign.disk_patience = 1800;
   return assign;
 }
 
