@@ -49,13 +49,18 @@ Done run_guarded(const AttemptId& attempt, const std::function<Outcome()>& run,
     done.device_broken = done.runner_ends = true;
     return done;
   } catch (const Error& error) {
-    return failed(attempt, error.kind(), error.what());
+    Done done = failed(attempt, error.kind(), error.what());
+    // What a process has had lies about in pieces: the next attempt begins with all there is.
+    done.runner_ends = error.kind() == FailureKind::memory;
+    return done;
   } catch (const backend::LostMember& lost) {
     Done done = failed(attempt, FailureKind::transient, lost.what());
     done.lost_member = true;
     return done;
   } catch (const std::bad_alloc&) {
-    return failed(attempt, FailureKind::memory, "out of memory");
+    Done done = failed(attempt, FailureKind::memory, "out of memory");
+    done.runner_ends = true;
+    return done;
   } catch (const std::exception& error) {
     // An error of a CUDA device stays: whatever its context is asked next fails too.
     Done done = failed(attempt, FailureKind::transient, error.what());

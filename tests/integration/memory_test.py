@@ -2,8 +2,7 @@
 """Runs a real sweep whose fine-tune has too little memory: it is tried again within less, ends with the same
 figures to the bit, and the record says what happened.
 
-    memory_test.py --binary build/release/ropesweep [--long]
-    --long: also memory that the kernel takes away (its out-of-memory killer; needs a control group of one's own)"""
+    memory_test.py --binary build/release/ropesweep [--share S]"""
 
 import argparse
 import json
@@ -54,8 +53,9 @@ crash_limit = 1
 
 
 class Memory:
-    def __init__(self, binary, directory):
-        self.binary, self.directory = binary, pathlib.Path(directory)
+    def __init__(self, options, directory):
+        self.binary, self.directory = str(pathlib.Path(options.binary).resolve()), pathlib.Path(directory)
+        self.share = options.share
 
     def sweep(self, name):
         sweep = Sweep(self.binary, self.directory / name, SWEEP)
@@ -104,23 +104,43 @@ class Memory:
         check(sweep.figures() == self.calm.figures(), "the figures differ", sweep)
         nothing_left(sweep)
 
-    def test_address_space(self, share):
+    def test_address_space(self):
+        """An address space that is limited (ulimit -v): allocations fail."""
         sweep = self.sweep("address-space")
-        limit = int(share * self.most["VmPeak"] / 1024)
+        limit = int(self.share * self.most["VmPeak"] / 1024)
         run = self.start(sweep, "sh", "-c", 'ulimit -v "$0" && exec "$@"', str(limit))
         self.ended_within_less(sweep, run, "out of memory")
+
+    def test_killer(self):
+        """A control group whose memory is limited: the kernel kills the runner."""
+        version_1 = pathlib.Path("/sys/fs/cgroup/memory")
+        group = (version_1 if version_1.is_dir() else version_1.parent) / f"ropesweep-{os.getpid()}"
+        try:
+            group.mkdir()
+            limit = group / ("memory.limit_in_bytes" if version_1.is_dir() else "memory.max")
+            limit.write_text(str(int(self.share * self.most["VmHWM"])))
+        except OSError as error:
+            print(f"  killer: no control group of one's own may be had here: {error}", flush=True)
+            return False
+        try:
+            sweep = self.sweep("killer")
+            run = self.start(sweep, "sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group))
+            self.ended_within_less(sweep, run, "signal 9")
+        finally:
+            group.rmdir()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True)
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--share", type=float, default=0.85)
+    parser.add_argument("--share", type=float, default=0.7, help="of what an undisturbed runner takes")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="ropesweep-memory-")
-    memory = Memory(str(pathlib.Path(options.binary).resolve()), directory)
+    memory = Memory(options, directory)
     memory.undisturbed()
-    memory.test_address_space(options.share)
+    for name in ("address_space", "killer"):
+        left_out = getattr(memory, f"test_{name}")() is False
+        print(f"{name}: {'left out' if left_out else 'passed'}", flush=True)
     shutil.rmtree(directory)
     return 0
 

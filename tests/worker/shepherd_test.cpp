@@ -226,6 +226,14 @@ TEST_F(ShepherdTest, AKilledRunnerIsReported) {
   EXPECT_NE(done->outcome.failure.find("out-of-memory"), std::string::npos);
 }
 
+TEST_F(ShepherdTest, ARunnerThatRanOutOfMemoryIsNotUsedAgain) {
+  EXPECT_EQ(outcome_of("quick").failure_kind, FailureKind::none);
+  const pid_t first = shepherd_->runner_pid();
+  EXPECT_EQ(outcome_of("memory").failure_kind, FailureKind::memory);
+  EXPECT_EQ(outcome_of("quick").failure_kind, FailureKind::none);
+  EXPECT_NE(shepherd_->runner_pid(), first);
+}
+
 TEST_F(ShepherdTest, ErrorsKeepTheirKinds) {
   EXPECT_EQ(outcome_of("memory").failure_kind, FailureKind::memory);
   const Outcome user = outcome_of("user");

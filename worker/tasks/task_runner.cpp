@@ -175,9 +175,10 @@ Outcome TaskRunner::run(const Task& task, const TaskContext& of_caller,
 } catch (const std::bad_alloc&) {
   throw Error(
       FailureKind::memory,
-      fmt::format("task {}: out of memory with {:.2f} GB of tensors; try a shorter context, "
-                  "bf16, or a machine with more memory",
-                  task.id, static_cast<double>(state_->backend->bytes_in_use()) * 1e-9));
+      fmt::format(
+          "task {}: out of memory, of which its runner had up to {:.2f} GB in tensors; try a "
+          "shorter context, bf16, or a machine with more memory",
+          task.id, static_cast<double>(state_->backend->peak_bytes()) * 1e-9));
 }
 
 }  // namespace ropesweep::tasks
