@@ -7,7 +7,7 @@ find_package(GTest REQUIRED)
 include(cmake/coordinator.cmake)
 # A runner without what it runs: its tests bring a task of their own.
 add_library(worker STATIC worker/runner.cpp worker/disk_patience.cpp worker/runner_process.cpp worker/shepherd.cpp
-  worker/tasks/loss_record.cpp worker/backend/operation_queue.cpp)
+  worker/tasks/loss_record.cpp worker/tasks/thrift.cpp worker/backend/operation_queue.cpp)
 target_link_libraries(worker PUBLIC protocol experiments)
 
 # Parsing these headers would take three quarters of the time.

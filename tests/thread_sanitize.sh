@@ -24,6 +24,7 @@ cmake --build --preset "$preset" --target "${programs[@]#tests/}"
 
 # GCC's OpenMP runtime is unknown to the sanitizer: one thread, which needs none of it.
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+if command -v llvm-symbolizer >/dev/null; then TSAN_OPTIONS+=":external_symbolizer_path=$(command -v llvm-symbolizer)"; fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 for program in "${programs[@]}"; do
   echo "tests/thread_sanitize.sh: $program"

@@ -91,7 +91,7 @@ class TaskThread {
 
   bool busy() const { return busy_; }
   /// The process is not to run another task.
-  bool spent() const { return spent_ && !busy_; }
+  bool spent() const { return spent_; }
   int wake_fd() const { return wake_.get(); }
 
   Heartbeat heartbeat() {
@@ -142,6 +142,7 @@ class TaskThread {
     uint64_t count = 0;
     static_cast<void>(::read(wake_.get(), &count, sizeof count));
     busy_ = false;
+    spent_ = answer_->runner_ends;
     return std::exchange(answer_, std::nullopt);
   }
 
@@ -191,7 +192,6 @@ class TaskThread {
     {
       const std::lock_guard lock(mutex_);
       so_far_.curve = {};  // the answer has all of it
-      spent_ = answer.runner_ends;
       answer_ = std::move(answer);
     }
     const uint64_t one = 1;
