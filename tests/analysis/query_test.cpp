@@ -13,6 +13,7 @@
 #include "analysis/format.h"
 #include "experiments/error.h"
 #include "storage/tables.h"
+#include "tests/user_error.h"
 
 namespace ropesweep {
 namespace {
@@ -46,17 +47,6 @@ std::vector<int> chosen(const std::string& where) {
     if (holds[i] != 0) rows.push_back(static_cast<int>(i));
   }
   return rows;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
 }
 
 TEST(Where, Compares) {
@@ -94,7 +84,7 @@ TEST(Where, NanEqualsNothing) {
 
 TEST(Where, ErrorsNameThePlaceAndTheNearestColumn) {
   const auto error = [](const std::string& where) {
-    return error_of([&] { rows_where(sample(), where); });
+    return user_error_of([&] { rows_where(sample(), where); });
   };
   EXPECT_THAT(error("schem = 'yarn'"), HasSubstr("did you mean scheme?"));
   EXPECT_THAT(error("scheme = 'yarn' and contxt_length = 3"), HasSubstr("at character 21"));
@@ -130,9 +120,9 @@ TEST(Query, OrdersStablyAndNanComesLast) {
   query.order_by = {"scheme desc", "context_length"};
   EXPECT_EQ(numbers(), "7 nan 0.1 2.5 -3 ");
   query.order_by = {"value sideways"};
-  EXPECT_THAT(error_of([&] { run_query(sample(), query); }), HasSubstr("asc or desc"));
+  EXPECT_THAT(user_error_of([&] { run_query(sample(), query); }), HasSubstr("asc or desc"));
   query.order_by = {"valu"};
-  EXPECT_THAT(error_of([&] { run_query(sample(), query); }), HasSubstr("did you mean value?"));
+  EXPECT_THAT(user_error_of([&] { run_query(sample(), query); }), HasSubstr("did you mean value?"));
 }
 
 TEST(Query, PivotsAndRefusesToMixMetrics) {
@@ -153,13 +143,13 @@ TEST(Query, PivotsAndRefusesToMixMetrics) {
   Table mixed = {texts("scheme", {"a", "a"}), texts("metric", {"ppl", "acc"}),
                  integers("context_length", {1, 1}), reals("value", {4, 8})};
   query.where = "";
-  EXPECT_THAT(error_of([&] { run_query(mixed, query); }), HasSubstr("--where"));
+  EXPECT_THAT(user_error_of([&] { run_query(mixed, query); }), HasSubstr("--where"));
   mixed[1].texts[1] = "ppl";
   EXPECT_EQ(run_query(mixed, query)[1].numbers[0], 6) << "seeds are averaged";
   query.pivot = {"scheme", "metric", "metric"};
-  EXPECT_THAT(error_of([&] { run_query(mixed, query); }), HasSubstr("holds text"));
+  EXPECT_THAT(user_error_of([&] { run_query(mixed, query); }), HasSubstr("holds text"));
   query.pivot = {"scheme"};
-  EXPECT_THAT(error_of([&] { run_query(mixed, query); }), HasSubstr("three columns"));
+  EXPECT_THAT(user_error_of([&] { run_query(mixed, query); }), HasSubstr("three columns"));
 }
 
 std::string formatted(const Table& table, const std::string& format) {
@@ -180,7 +170,7 @@ TEST(Format, KeepsAllDigitsAndAbsentNumbers) {
   EXPECT_EQ(formatted(table, "table"),
             "a,b         v                 n\nx \"y\", z  0.3  9007199254740991\n"
             "é           -                 3\n");
-  EXPECT_THAT(error_of([&] { formatted(table, "xml"); }), HasSubstr("json"));
+  EXPECT_THAT(user_error_of([&] { formatted(table, "xml"); }), HasSubstr("json"));
   EXPECT_EQ(formatted({reals("v", {})}, "json"), "[]\n");
 }
 

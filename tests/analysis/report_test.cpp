@@ -18,7 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 using testing::make_cell;
 using ::testing::Not;
-using testing::TemporaryDirectory;
 
 /// A finished cell with `hits` of 100 right.
 CellRecord accuracy_cell(const std::string& id, const std::string& scheme, int64_t length,
@@ -54,7 +53,7 @@ class ReportTest : public ::testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
 };
 
 TEST_F(ReportTest, ClaimsNoRankingWithinTheErrors) {

@@ -22,7 +22,6 @@ using testing::make_cells;
 using testing::make_failure;
 using testing::make_fine_tune;
 using ::testing::Not;
-using testing::TemporaryDirectory;
 
 std::string status_text(const std::filesystem::path& file, double now) {
   std::ostringstream out;
@@ -37,7 +36,7 @@ nlohmann::json status_json(const std::filesystem::path& file) {
 }
 
 TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   {
     const auto store = Store::open(file);
@@ -75,7 +74,7 @@ TEST(Status, TellsWhoRunsWhatAndWhyTasksWait) {
 }
 
 TEST(Rerun, ChoosesFailuresAndWhatTheyWaitFor) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   store->plan(make_cells(), {make_fine_tune("f0")});
   store->attempt_ended(testing::make_attempt("f0", "fine_tune", 1), {},
@@ -88,7 +87,7 @@ TEST(Rerun, ChoosesFailuresAndWhatTheyWaitFor) {
 }
 
 TEST(Rerun, ChoosesByExpressionWithFineTunesAndTheirParents) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   FineTune child = make_fine_tune("f1");
   child.parent = "f0";
@@ -109,7 +108,7 @@ TEST(Rerun, ChoosesByExpressionWithFineTunesAndTheirParents) {
 }
 
 TEST(Summary, ShowsTheMainMetricBySchemeAndLength) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   std::ostringstream out;

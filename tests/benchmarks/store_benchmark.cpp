@@ -117,7 +117,7 @@ nlohmann::json query_cost() {
 }  // namespace
 
 int main() {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   nlohmann::json report;
   for (const int64_t group : {1, 10, 100, 1000}) {
     report["durable_results_per_second"][std::to_string(group)] =

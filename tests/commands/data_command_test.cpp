@@ -58,7 +58,7 @@ class DataCommand : public testing::Test {
   std::string path(const std::string& name) const { return (directory_.path() / name).string(); }
   static std::string tiny() { return ROPESWEEP_SOURCE_DIR "/experiments/tiny"; }
 
-  data::TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   std::string from_;
 };
 

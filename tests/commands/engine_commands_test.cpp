@@ -13,7 +13,6 @@ namespace {
 using tasks::make_init_directory;
 using tasks::make_model_directory;
 using tasks::read_file;
-using tasks::TestFolder;
 using tasks::words;
 using tasks::write_documents;
 using tasks::write_file;
@@ -57,7 +56,7 @@ class EngineCommands : public testing::Test {
     return arguments;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::string model_, documents_;
 };
 

@@ -18,7 +18,7 @@ struct Ended {
 };
 
 Ended run(const std::string& arguments) {
-  const tasks::TestFolder folder;
+  const TemporaryFolder folder;
   const std::string errors = (folder / "errors").string();
   const std::string line =
       "( " + std::string(ROPESWEEP_BINARY) + " " + arguments + " ) 2>" + errors;
@@ -81,7 +81,7 @@ TEST(FrontDoor, MistakesAreTwoAndOneLine) {
 TEST(FrontDoor, AClosedStandardOutputIsAFailure) { EXPECT_EQ(run("--help >/dev/full").code, 1); }
 
 TEST(FrontDoor, ASignalSavesAndAsksToBeRunAgain) {
-  const tasks::TestFolder folder;
+  const TemporaryFolder folder;
   const auto model = tasks::make_model_directory(folder / "model").string();
   const auto documents = tasks::write_documents(folder / "documents.jsonl", {40, 90}).string();
   const auto output = (folder / "tuned").string();

@@ -28,7 +28,7 @@ class NamedSweep : public testing::Test {
     return testing::internal::GetCapturedStdout();
   }
 
-  tasks::TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path before_, here_;
 };
 

@@ -14,6 +14,7 @@
 #include "coordinator/run_status.h"
 #include "coordinator/simulation.h"
 #include "tests/coordinator/sweep_fixture.h"
+#include "tests/temporary_folder.h"
 
 namespace ropesweep {
 namespace {
@@ -104,28 +105,18 @@ TEST(Progress, SaysWhatIsDoneInOneLine) {
   EXPECT_EQ(duration_text(7260), "2 h 01 min");
 }
 
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "ropesweep-XXXXXX").string();
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
-
 TEST(RunStatus, IsOfOneRunOnly) {
-  const TemporaryDirectory directory;
-  EXPECT_FALSE(read_run_status(directory.path, "a"));
-  write_run_status(directory.path, {"a", 17, std::nullopt});
-  EXPECT_FALSE(read_run_status(directory.path, "b"));
-  ASSERT_TRUE(read_run_status(directory.path, "a"));
-  EXPECT_FALSE(read_run_status(directory.path, "a")->exit_code);
-  write_run_status(directory.path, {"a", 17, 75});
-  EXPECT_EQ(read_run_status(directory.path, "a")->exit_code, 75);
-  std::ofstream(directory.path / "run.json") << "{\"run\": 3";
-  EXPECT_FALSE(read_run_status(directory.path, "a"));
-  EXPECT_THROW(write_run_status(directory.path / "missing", {}), Error);
+  const TemporaryFolder directory;
+  EXPECT_FALSE(read_run_status(directory.path(), "a"));
+  write_run_status(directory.path(), {"a", 17, std::nullopt});
+  EXPECT_FALSE(read_run_status(directory.path(), "b"));
+  ASSERT_TRUE(read_run_status(directory.path(), "a"));
+  EXPECT_FALSE(read_run_status(directory.path(), "a")->exit_code);
+  write_run_status(directory.path(), {"a", 17, 75});
+  EXPECT_EQ(read_run_status(directory.path(), "a")->exit_code, 75);
+  std::ofstream(directory.path() / "run.json") << "{\"run\": 3";
+  EXPECT_FALSE(read_run_status(directory.path(), "a"));
+  EXPECT_THROW(write_run_status(directory.path() / "missing", {}), Error);
 }
 
 TEST(LiveFile, TellsWhoDoesWhat) {

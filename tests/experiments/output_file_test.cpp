@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "experiments/error.h"
+#include "tests/temporary_folder.h"
 
 namespace ropesweep {
 namespace {
@@ -19,12 +20,6 @@ using testing::HasSubstr;
 
 class OutputFileTest : public testing::Test {
  protected:
-  OutputFileTest() {
-    std::string name = (fs::temp_directory_path() / "ropesweep-output-XXXXXX").string();
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~OutputFileTest() override { fs::remove_all(directory_); }
-
   static std::string text_of(const fs::path& file) {
     std::ifstream stream(file, std::ios::binary);
     return {std::istreambuf_iterator<char>(stream), {}};
@@ -40,10 +35,10 @@ class OutputFileTest : public testing::Test {
   }
   size_t files() const {
     return static_cast<size_t>(
-        std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
+        std::distance(fs::directory_iterator(directory_.path()), fs::directory_iterator()));
   }
 
-  fs::path directory_;
+  TemporaryFolder directory_;
 };
 
 TEST_F(OutputFileTest, WritesReplacesAndAppends) {

@@ -17,6 +17,7 @@
 #include "experiments/grid.h"
 #include "experiments/sweep.h"
 #include "experiments/sweep_parts.h"
+#include "tests/user_error.h"
 
 namespace ropesweep {
 namespace {
@@ -80,16 +81,6 @@ TEST_P(ShippedSweep, IsFoundByItsName) {
   EXPECT_EQ(referenced_paths(named), referenced_paths(file));
 }
 
-std::string failure_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(ShippedSweeps, AreTheFilesAndNoOthers) {
   std::vector<std::string> names;
   for (const auto& file : shipped_sweeps()) names.push_back(file.stem().string());
@@ -97,26 +88,27 @@ TEST(ShippedSweeps, AreTheFilesAndNoOthers) {
 }
 
 TEST(ShippedSweeps, AnUnknownNameIsAnsweredWithTheNearestAndAll) {
-  EXPECT_EQ(failure_of([] { find_sweep("yarn-mimi"); }),
+  EXPECT_EQ(user_error_of([] { find_sweep("yarn-mimi"); }),
             "yarn-mimi: neither a file nor a sweep of the program: did you mean yarn-mini?; those "
             "are " +
                 shipped_sweep_list());
-  EXPECT_THAT(failure_of([] { find_sweep("demo.toml"); }), testing::HasSubstr("did you mean demo"));
-  EXPECT_THAT(failure_of([] { find_sweep("something-else"); }),
+  EXPECT_THAT(user_error_of([] { find_sweep("demo.toml"); }),
+              testing::HasSubstr("did you mean demo"));
+  EXPECT_THAT(user_error_of([] { find_sweep("something-else"); }),
               testing::HasSubstr("a sweep of the program; those are demo"));
-  EXPECT_THAT(failure_of([] { find_sweep("./demo"); }),
+  EXPECT_THAT(user_error_of([] { find_sweep("./demo"); }),
               testing::HasSubstr("./demo: can't be read: No such file"));
 }
 
 TEST(ShippedSweeps, RelativePathsAreTheSourceTrees) {
   EXPECT_EQ(read_shipped_sweep("demo", "/src/experiments/sweeps").models.at("default"),
             "/src/experiments/tiny/model");
-  const std::string without =
-      failure_of([] { parse_sweep("[model]\npath = \"../tiny\"\n", SweepOrigin("x.toml"), "x"); });
+  const std::string without = user_error_of(
+      [] { parse_sweep("[model]\npath = \"../tiny\"\n", SweepOrigin("x.toml"), "x"); });
   SweepOrigin nowhere("demo.toml");
   nowhere.directory.clear();
   nowhere.shipped = true;
-  EXPECT_THAT(failure_of([&] { parse_sweep("[model]\npath = \"../tiny\"\n", nowhere, "demo"); }),
+  EXPECT_THAT(user_error_of([&] { parse_sweep("[model]\npath = \"../tiny\"\n", nowhere, "demo"); }),
               testing::HasSubstr("demo.toml:1: [model] \"../tiny\" is a path from "
                                  "experiments/sweeps of ropesweep's source tree"));
   EXPECT_THAT(without, testing::HasSubstr("no [axes]"));

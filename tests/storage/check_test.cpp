@@ -13,7 +13,6 @@ namespace ropesweep {
 namespace {
 
 using testing::fill;
-using testing::TemporaryDirectory;
 
 namespace fs = std::filesystem;
 
@@ -53,7 +52,7 @@ class CheckTest : public ::testing::Test {
     EXPECT_EQ(contents.attempts.size(), 4u);
   }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   fs::path file_ = directory_ / "s.h5", journal_ = directory_ / "s.d/journal";
 };
 

@@ -19,7 +19,6 @@ using testing::make_attempt;
 using testing::make_cell;
 using testing::make_evaluation;
 using testing::make_fine_tune;
-using testing::TemporaryDirectory;
 
 namespace fs = std::filesystem;
 
@@ -64,7 +63,7 @@ void pad(Store& store, int64_t bytes) {
 }
 
 TEST(Compaction, TheContentsAreTheSame) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5";
   {
     const auto store = Store::open(file);
@@ -78,7 +77,7 @@ TEST(Compaction, TheContentsAreTheSame) {
 }
 
 TEST(Compaction, AnOpeningWritesALargeObsoleteJournalAnewAndCheckKnowsTheOlderFile) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5", journal = directory / "s.d/journal";
   {
     const auto store = Store::open(file);
@@ -100,7 +99,7 @@ TEST(Compaction, AnOpeningWritesALargeObsoleteJournalAnewAndCheckKnowsTheOlderFi
 }
 
 TEST(Compaction, ManyRecordsKeepTheirOrder) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5";
   std::vector<Cell> cells;
   for (int i = 0; i < 1203; ++i) cells.push_back(make_cell(fmt::format("k{}", i * 7), "none", i));
@@ -138,7 +137,7 @@ std::optional<bool> killed_at_call(int64_t n, const std::function<void()>& work)
 }
 
 TEST(Compaction, KilledAtAnySystemCallTheStoreSaysTheSame) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5", journal = directory / "s.d/journal";
   {
     const auto store = Store::open(file);
@@ -173,7 +172,7 @@ void expect_sooner_is_the_same(const fs::path& file) {
 }
 
 TEST(ReadResults, PublishedFileAndTheJournalsTailAreTheWholeJournal) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5";
   const auto store = Store::open(file);
   expect_sooner_is_the_same(file);
@@ -193,7 +192,7 @@ TEST(ReadResults, PublishedFileAndTheJournalsTailAreTheWholeJournal) {
 }
 
 TEST(ReadResults, DoesNotReadTheJournalBeforeThePublishedFile) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const fs::path file = directory / "s.h5", journal = directory / "s.d/journal";
   {
     const auto store = Store::open(file);

@@ -13,8 +13,6 @@
 namespace ropesweep {
 namespace {
 
-using testing::TemporaryDirectory;
-
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
 /// Without a sync: these files need not survive anything.
@@ -60,13 +58,13 @@ const std::vector<std::string> kAll = {"alpha", "beta", "gamma", "", std::string
 const size_t kRecordsAfterFrames[] = {0, 1, 3, 5};
 
 TEST(Journal, GivesBackWhatWasSynced) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   write_three_frames(directory / "journal");
   EXPECT_EQ(open(directory / "journal").records, kAll);
 }
 
 TEST(Journal, TornAtEveryByteKeepsTheWholeFramesAndGoesOn) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto whole = directory / "whole";
   const std::vector<int64_t> ends = write_three_frames(whole);
   const std::vector<uint8_t> bytes = read_file(whole);
@@ -90,7 +88,7 @@ TEST(Journal, TornAtEveryByteKeepsTheWholeFramesAndGoesOn) {
 }
 
 TEST(Journal, ATailOfZerosIsCut) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto path = directory / "journal";
   write_three_frames(path);
   std::vector<uint8_t> bytes = read_file(path);
@@ -100,7 +98,7 @@ TEST(Journal, ATailOfZerosIsCut) {
 }
 
 TEST(Journal, EveryDamagedByteBeforeTheLastFrameIsAnErrorThatTellsWhere) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto path = directory / "journal";
   const std::vector<int64_t> ends = write_three_frames(path);
   const std::vector<uint8_t> bytes = read_file(path);
@@ -127,7 +125,7 @@ TEST(Journal, EveryDamagedByteBeforeTheLastFrameIsAnErrorThatTellsWhere) {
 }
 
 TEST(Journal, ANewerFormatAndAnotherFileAreTheUsersError) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto path = directory / "journal";
   write_three_frames(path);
   std::vector<uint8_t> bytes = read_file(path);
@@ -166,7 +164,7 @@ class FullDisk {
 };
 
 TEST(Journal, AFullDiskLosesNothingAndALaterSyncSucceeds) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto path = directory / "journal";
   const auto journal = Journal::create(path);
   journal->append(bytes_of("durable"));

@@ -15,7 +15,6 @@ namespace ropesweep {
 namespace {
 
 using testing::fill;
-using testing::TemporaryDirectory;
 
 /// Standard output and error of a shell command, and its status.
 std::pair<std::string, int> output_of(const std::string& command) {
@@ -34,7 +33,7 @@ TEST(PublishedFile, IsReadByPandasInTwoLinesInTheMiddleOfARun) {
   if (output_of("/usr/bin/python3 -c 'import h5py, pandas'").second != 0) {
     GTEST_SKIP() << "h5py and pandas are not installed";
   }
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   const auto store = Store::open(file);
   fill(*store);
@@ -73,7 +72,7 @@ std::vector<std::string> sorted(std::vector<std::string> names) {
 }
 
 TEST(PublishedFile, HasExactlyTheContractsColumns) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   const auto store = Store::open(file);
   fill(*store);
@@ -97,7 +96,7 @@ TEST(PublishedFile, HasExactlyTheContractsColumns) {
 }
 
 TEST(PublishedFile, KeepsSamplesAndOddTexts) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   StoreContents contents;
   CellRecord record;
   record.cell = testing::make_cell("c0", "π-scheme", 256);
@@ -137,7 +136,7 @@ TEST(PublishedFile, RecordsAreReadByH5pyWithoutColumnsThatSayNothing) {
   if (output_of("/usr/bin/python3 -c 'import h5py'").second != 0) {
     GTEST_SKIP() << "h5py is not installed";
   }
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   write_snapshot(file, contents_with_records(), {});
   const std::string script =
@@ -156,7 +155,7 @@ TEST(PublishedFile, RecordsAreReadByH5pyWithoutColumnsThatSayNothing) {
 }
 
 TEST(PublishedFile, KeepsRecords) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const StoreContents contents = contents_with_records();
   write_snapshot(directory / "s.h5", contents, {});
   const StoreContents back = read_snapshot(directory / "s.h5");
@@ -168,7 +167,7 @@ TEST(PublishedFile, KeepsRecords) {
 
 // As versions before there were records wrote it: five columns, whatever they say.
 TEST(PublishedFile, OfBeforeThereWereRecordsOpens) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   StoreContents contents = contents_with_records();
   contents.cells[1].outcome.samples = {{4, "said", "42", true, "0.35", true, 9, 1, 1, 1}};
@@ -187,7 +186,7 @@ TEST(PublishedFile, OfBeforeThereWereRecordsOpens) {
 }
 
 TEST(PublishedFile, OfANewerSchemaIsRefused) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   write_snapshot(file, {}, {});
   {
@@ -210,7 +209,7 @@ TEST(PublishedFile, OfANewerSchemaIsRefused) {
 
 TEST(PublishedFile, IsListedByH5dump) {
   if (output_of("h5dump --version").second != 0) GTEST_SKIP() << "h5dump is not installed";
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   store->publish();

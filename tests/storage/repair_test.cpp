@@ -20,7 +20,6 @@ using testing::make_cells;
 using testing::make_evaluation;
 using testing::make_fine_tune;
 using testing::make_training;
-using testing::TemporaryDirectory;
 
 namespace fs = std::filesystem;
 
@@ -147,7 +146,7 @@ class RepairTest : public ::testing::Test {
     return false;
   }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   fs::path file_ = directory_ / "s.h5", journal_ = directory_ / "s.d/journal";
   StoreContents before_;
 };

@@ -11,29 +11,9 @@
 #include <vector>
 
 #include "storage/store.h"
+#include "tests/temporary_folder.h"
 
 namespace ropesweep::testing {
-
-/// A directory that is gone at the end of its scope.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "ropesweep-store-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline Cell make_cell(const std::string& id, const std::string& scheme, int64_t length,
                       const std::string& fine_tune = "") {

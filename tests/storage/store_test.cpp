@@ -22,7 +22,6 @@ using testing::make_evaluation;
 using testing::make_failure;
 using testing::make_fine_tune;
 using testing::make_training;
-using testing::TemporaryDirectory;
 
 std::string error_of(const std::function<void()>& action, FailureKind kind) {
   try {
@@ -64,7 +63,7 @@ std::vector<std::string> statuses(const StoreContents& contents) {
 using Texts = std::vector<std::string>;
 
 TEST(Store, KeepsWhatWasSyncedAcrossProcesses) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   StoreContents before;
   {
@@ -81,7 +80,7 @@ TEST(Store, KeepsWhatWasSyncedAcrossProcesses) {
 }
 
 TEST(Store, PlanAddsOnlyWhatIsNew) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   std::vector<Cell> cells = make_cells();
@@ -99,7 +98,7 @@ TEST(Store, PlanAddsOnlyWhatIsNew) {
 }
 
 TEST(Store, RowsAndValuesDoNotDependOnTheOrderOfResults) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto a = Store::open(directory / "a.h5"), b = Store::open(directory / "b.h5");
   for (Store* store : {a.get(), b.get()}) store->plan(make_cells(), {});
   for (const char* id : {"c0", "c1", "c2"}) {
@@ -112,7 +111,7 @@ TEST(Store, RowsAndValuesDoNotDependOnTheOrderOfResults) {
 }
 
 TEST(Store, FailuresRetriesAndStopsAreCountedAsTheyShould) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   store->plan(make_cells(), {make_fine_tune("f0")});
   store->attempt_started(make_attempt("t", "evaluation", 1, {"c0", "c1"}));
@@ -138,7 +137,7 @@ TEST(Store, FailuresRetriesAndStopsAreCountedAsTheyShould) {
 }
 
 TEST(Store, ADivergedFineTuneIsAResultWithItsCurve) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   store->plan(make_cells(), {make_fine_tune("f0")});
   Outcome outcome = make_training("f0");
@@ -153,7 +152,7 @@ TEST(Store, ADivergedFineTuneIsAResultWithItsCurve) {
 }
 
 TEST(Store, RerunForgetsFiguresAndKeepsAttempts) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   store->rerun({"c0", "f0"});
@@ -165,7 +164,7 @@ TEST(Store, RerunForgetsFiguresAndKeepsAttempts) {
 }
 
 TEST(Store, WhatRanWhenTheRunEndedIsPendingAgain) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   {
     const auto store = Store::open(directory / "s.h5");
     store->plan(make_cells(), {make_fine_tune("f0")});
@@ -180,7 +179,7 @@ TEST(Store, WhatRanWhenTheRunEndedIsPendingAgain) {
 }
 
 TEST(Store, OneWriterAtATimeAndItIsNamed) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   EXPECT_FALSE(lock_holder(directory / "s.d").has_value());
   int ready[2], done[2];
@@ -208,7 +207,7 @@ TEST(Store, OneWriterAtATimeAndItIsNamed) {
 }
 
 TEST(Store, AKilledWriterLosesNoAcknowledgedResult) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   constexpr int kKills = 30;
   std::vector<Cell> cells;
@@ -257,7 +256,7 @@ TEST(Store, AKilledWriterLosesNoAcknowledgedResult) {
 }
 
 TEST(Store, AFailedPublishKeepsTheOldFile) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   store->publish();
@@ -272,7 +271,7 @@ TEST(Store, AFailedPublishKeepsTheOldFile) {
 }
 
 TEST(Store, APublishedFileAloneIsReadAndGoesOn) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   StoreContents before;
   {
     const auto store = Store::open(directory / "s.h5");
@@ -295,7 +294,7 @@ TEST(Store, APublishedFileAloneIsReadAndGoesOn) {
 }
 
 TEST(Store, WrongFilesAreTheUsersError) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   EXPECT_NE(error_of([&] { read_store(directory / "missing.h5"); }, FailureKind::user)
                 .find("no such store"),
             std::string::npos);
@@ -345,7 +344,7 @@ TEST(Store, AnEventThatNestsWithoutEndIsRefused) {
 }
 
 TEST(Store, PublishIfDuePublishesOnceAndNotAgainAtOnce) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto store = Store::open(directory / "s.h5");
   fill(*store);
   store->publish_if_due();
@@ -356,7 +355,7 @@ TEST(Store, PublishIfDuePublishesOnceAndNotAgainAtOnce) {
 }
 
 TEST(Store, ARunningFineTuneHasItsCurveAndARestartDoublesNoStep) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   const auto so_far = [](std::vector<int64_t> steps, std::vector<double> losses) {
     FineTuneOutcome outcome;

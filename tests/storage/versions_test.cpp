@@ -14,8 +14,6 @@
 namespace ropesweep {
 namespace {
 
-using testing::TemporaryDirectory;
-
 namespace fs = std::filesystem;
 
 const fs::path kFixture = fs::path(ROPESWEEP_SOURCE_DIR) / "tests/storage/fixtures/v1";
@@ -62,7 +60,7 @@ TEST(Versions, TheFirstOnesJournalAndFileAreRead) {
 }
 
 TEST(Versions, ARunGoesOnFromTheFirstOnesStore) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   for (const bool with_journal : {true, false}) {
     const fs::path file = directory / (with_journal ? "a.h5" : "b.h5");
     fs::copy_file(kFixture / "old.h5", file);

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/temporary_folder.h"
 #include "worker/backend/collective.h"
 
 namespace ropesweep::backend {
@@ -19,20 +20,12 @@ namespace ropesweep::backend {
 /// Where a group meets; removed at the end.
 class MeetingPlace {
  public:
-  MeetingPlace() {
-    std::string name = (std::filesystem::temp_directory_path() / "ropesweep-group-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~MeetingPlace() { std::filesystem::remove_all(path_); }
-  MeetingPlace(const MeetingPlace&) = delete;
-  MeetingPlace& operator=(const MeetingPlace&) = delete;
-
   GlooGroup member(int rank, int size, std::chrono::milliseconds timeout) const {
-    return {rank, size, path_, "127.0.0.1", timeout};
+    return {rank, size, folder_.path().string(), "127.0.0.1", timeout};
   }
 
  private:
-  std::string path_;
+  TemporaryFolder folder_;
 };
 
 /// Runs `body` as each of `size` ranks. The first rank's exception is thrown again.

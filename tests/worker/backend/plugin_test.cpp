@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/temporary_folder.h"
 #include "worker/backend/collective.h"
 
 namespace ropesweep::backend {
@@ -20,17 +21,10 @@ using testing::HasSubstr;
 /// A folder that libraries are looked for in, for as long as this lives.
 class PluginTest : public testing::Test {
  protected:
-  PluginTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "ropesweep-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-    ::setenv("ROPESWEEP_CUDA_PLUGIN", (folder_ / "libother.so").c_str(), 1);
-  }
-  ~PluginTest() override {
-    ::unsetenv("ROPESWEEP_CUDA_PLUGIN");
-    std::filesystem::remove_all(folder_);
-  }
+  PluginTest() { ::setenv("ROPESWEEP_CUDA_PLUGIN", (folder_ / "libother.so").c_str(), 1); }
+  ~PluginTest() override { ::unsetenv("ROPESWEEP_CUDA_PLUGIN"); }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(PluginTest, SaysWhatItMeansThatThereIsNone) {

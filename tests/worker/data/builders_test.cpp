@@ -10,7 +10,7 @@
 #include <set>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
 #include "worker/data/corpus.h"
 #include "worker/data/lines_text.h"
 #include "worker/data/recency_list.h"
@@ -36,7 +36,7 @@ int64_t tokens_of(const std::string& text) {
 }
 
 std::string file_of(const BuildOptions& options, const llama::Tokenizer& tokenizer = tiny()) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   write_dataset(options, tokenizer, directory.path() / "set.jsonl");
   EXPECT_FALSE(std::filesystem::exists(directory.path() / "set.jsonl.part"));
   std::ifstream stream(directory.path() / "set.jsonl", std::ios::binary);
@@ -149,7 +149,7 @@ TEST(Builders, PromptsNearlyFillTheContext) {
 
 TEST(Builders, WhatIsBuiltInMemoryIsWhatTheFileSays) {
   for (const std::string kind : {"lines", "passkey", "wikiqa"}) {
-    const TemporaryDirectory directory;
+    const TemporaryFolder directory;
     const auto file = directory.path() / "set.jsonl";
     write_dataset(options_of(kind, 7, 512 - default_new_tokens(kind)), tiny(), file);
     DatasetSettings settings;

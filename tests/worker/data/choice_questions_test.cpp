@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
 #include "worker/data/choice_question.h"
 
 namespace ropesweep::data {
@@ -33,7 +33,7 @@ class Questions : public testing::Test {
     return "no error";
   }
 
-  TemporaryDirectory folder_;
+  TemporaryFolder folder_;
   std::string layout_;
   int64_t bad_ = 0;
 };

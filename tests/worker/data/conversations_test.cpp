@@ -6,7 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
+#include "tests/user_error.h"
 #include "worker/data/tokenize_documents.h"
 #include "worker/data/training_chunks.h"
 
@@ -66,16 +67,6 @@ std::vector<std::string> answers(const Document& document) {
   return texts;
 }
 
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "no error";
-}
-
 const char* const two_rounds =
     R"({"id": "a", "conversations": [{"from": "human", "value": "Hi"},
         {"from": "gpt", "value": "Hello!"}, {"from": "human", "value": "Why?"},
@@ -105,7 +96,7 @@ TEST(Conversations, ChatIsTheCheckpointsOwnTemplate) {
       "{{ messages[0].content }}{% if messages | length > 2 %}{{ "
       "raise_exception('too long') }}{% endif %}";
   EXPECT_THAT(
-      error_of([&] { written("chat", two_rounds, refuses); }),
+      user_error_of([&] { written("chat", two_rounds, refuses); }),
       HasSubstr("f.json:3: conversations: chat template, line 1: the template refuses this"));
 }
 
@@ -128,7 +119,7 @@ TEST(Conversations, AlpacaAndDolly) {
   EXPECT_THAT(
       written("vicuna", R"({"instruction": "Add.", "context": "1, 2", "response": "3"})").text,
       HasSubstr("USER: Add.\n\n1, 2 ASSISTANT: 3</s>"));
-  EXPECT_THAT(error_of([] { written("alpaca", two_rounds); }),
+  EXPECT_THAT(user_error_of([] { written("alpaca", two_rounds); }),
               HasSubstr("f.json:3: conversations: the alpaca template has one instruction"));
 }
 
@@ -141,7 +132,7 @@ TEST(Conversations, WhatSurroundsQuestionsAndAnswersIsLeftOut) {
 }
 
 TEST(Conversations, MalformedRecordsNameTheField) {
-  const auto error = [](const std::string& json) { return error_of([&] { read(json); }); };
+  const auto error = [](const std::string& json) { return user_error_of([&] { read(json); }); };
   EXPECT_THAT(error("{}"), HasSubstr("f.json:3: conversations: is missing"));
   EXPECT_THAT(error(R"({"conversations": [{"from": "human"}]})"),
               HasSubstr("f.json:3: conversations.0.value: is missing"));
@@ -160,16 +151,16 @@ TEST(Conversations, NeedWhatTheirTemplateNeeds) {
    public:
     NoEos() { eos_id_ = -1; }
   };
-  EXPECT_THAT(error_of([] { ConversationWriter("vicuna", NoEos()); }), HasSubstr("EOS token"));
-  EXPECT_THAT(error_of([] { ConversationWriter("chat", CharacterTokenizer()); }),
+  EXPECT_THAT(user_error_of([] { ConversationWriter("vicuna", NoEos()); }), HasSubstr("EOS token"));
+  EXPECT_THAT(user_error_of([] { ConversationWriter("chat", CharacterTokenizer()); }),
               HasSubstr("no chat_template"));
-  EXPECT_THAT(error_of([] { ConversationWriter("chat", CharacterTokenizer("[INST]")); }),
+  EXPECT_THAT(user_error_of([] { ConversationWriter("chat", CharacterTokenizer("[INST]")); }),
               HasSubstr("doesn't write the messages it is given; take vicuna or alpaca"));
 }
 
 /// Only answers with their end are targets; a chunk without any is left out.
 TEST(Conversations, OnlyAnswersAreTargets) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   DatasetSettings settings;
   settings.kind = "text";
   settings.path = directory.write("sharegpt.json", "[" + std::string(two_rounds) + "]").string();
@@ -194,7 +185,7 @@ TEST(Conversations, OnlyAnswersAreTargets) {
 
 /// As validation data of a chain may be, and mixtures.
 TEST(Conversations, TextsAmongThemAreLearnedWhole) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   DatasetSettings settings;
   settings.kind = "text";
   settings.path =
@@ -210,7 +201,8 @@ TEST(Conversations, TextsAmongThemAreLearnedWhole) {
   EXPECT_TRUE(document.targets.empty());
   ASSERT_TRUE(source->next(document));
   EXPECT_THAT(answers(document), ElementsAre(" a</s>"));
-  EXPECT_THAT(error_of([&] { source->next(document); }), HasSubstr("mixed.jsonl:3: conversations"));
+  EXPECT_THAT(user_error_of([&] { source->next(document); }),
+              HasSubstr("mixed.jsonl:3: conversations"));
 }
 
 /// A merge over the border of prompt and answer: the token that holds both is learned.

@@ -7,7 +7,8 @@
 #include <zstd.h>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
+#include "tests/user_error.h"
 #include "worker/llama/byte_tokenizer.h"
 
 namespace ropesweep::data {
@@ -57,18 +58,8 @@ std::vector<std::string> read_all(const DatasetSettings& settings, int64_t* bad 
   return texts;
 }
 
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "no error";
-}
-
 std::string error_of(const DatasetSettings& settings) {
-  return error_of([&] { read_all(settings); });
+  return user_error_of([&] { read_all(settings); });
 }
 
 /// Text larger than a block, so that lines and frames cross its edges.
@@ -79,7 +70,7 @@ std::string many_records() {
 }
 
 TEST(Documents, ATextFileIsOneDocument) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const std::string text = "first line\r\nsecond line\n\nlast";
   EXPECT_THAT(read_all(text_settings(directory.write("a.txt", text))), ElementsAre(text));
   EXPECT_THAT(read_all(text_settings(directory.write("b.txt.gz", gzip(text)))), ElementsAre(text));
@@ -87,7 +78,7 @@ TEST(Documents, ATextFileIsOneDocument) {
 }
 
 TEST(Documents, JsonLinesOfEachCompressionAreTheSame) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const std::string text = many_records();
   const auto plain = read_all(text_settings(directory.write("a.jsonl", text)));
   ASSERT_EQ(plain.size(), 20000u);
@@ -102,7 +93,7 @@ TEST(Documents, JsonLinesOfEachCompressionAreTheSame) {
 }
 
 TEST(Documents, IndicesFieldsAndLimits) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   auto settings = text_settings(directory.write(
       "a.jsonl", "{\"input\": \"one\"}\n\n{\"input\": \"two\"}\r\n{\"input\": \"three\"}"));
   settings.text_field = "input";
@@ -112,7 +103,7 @@ TEST(Documents, IndicesFieldsAndLimits) {
 }
 
 TEST(Documents, MalformedRecordsNameFileLineAndField) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto error = [&](const std::string& line) {
     return error_of(text_settings(directory.write("bad.jsonl", "{\"text\": \"good\"}\n" + line)));
   };
@@ -125,7 +116,7 @@ TEST(Documents, MalformedRecordsNameFileLineAndField) {
 }
 
 TEST(Documents, BadRecordsAreSkippedAndCountedWhenAsked) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   auto settings = text_settings(
       directory.write("a.jsonl", "{}\n{\"text\": \"one\"}\nnonsense\n{\"text\": \"two\"}\n"));
   settings.skip_bad_records = true;
@@ -137,7 +128,7 @@ TEST(Documents, BadRecordsAreSkippedAndCountedWhenAsked) {
 }
 
 TEST(Documents, EmptyMissingUnknownAndDamagedFiles) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   EXPECT_THAT(error_of(text_settings(directory.write("a.txt", ""))), HasSubstr("a.txt: is empty"));
   EXPECT_THAT(error_of(text_settings(directory.write("a.txt.gz", gzip("")))),
               HasSubstr("a.txt.gz: is empty"));
@@ -153,12 +144,13 @@ TEST(Documents, EmptyMissingUnknownAndDamagedFiles) {
                 HasSubstr("cut.jsonl: damaged or cut short"));
     std::string flipped = packed;
     flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 0x5A);
-    EXPECT_NE(error_of(text_settings(directory.write("flipped.jsonl", flipped))), "no error");
+    EXPECT_THAT(error_of(text_settings(directory.write("flipped.jsonl", flipped))),
+                HasSubstr("flipped.jsonl"));
   }
 }
 
 TEST(Documents, OneArrayAsLines) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const std::string array = "[{\"text\": \"a\"},\n {\"text\": \"b\"}]";
   EXPECT_THAT(read_all(text_settings(directory.write("a.json", array))), ElementsAre("a", "b"));
   EXPECT_THAT(read_all(text_settings(directory.write("a.json.gz", gzip(array)))),
@@ -168,7 +160,7 @@ TEST(Documents, OneArrayAsLines) {
 }
 
 TEST(Documents, ShortOnesAreLeftOutByTheirCharacters) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   auto settings = text_settings(directory.write(
       "d.jsonl",
       "{\"text\": \"four\"}\n{\"text\": \"\u00e4\u00f6\u00fc\"}\n{\"text\": \"fives\"}\n"));
@@ -194,7 +186,7 @@ std::vector<Sample> samples_of(const std::string& kind, const std::filesystem::p
 }
 
 TEST(Samples, LongChatLines) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto path = directory.write(
       "lines.jsonl",
       R"({"random_idx": ["a-b", 3], "expected_number": 123, "num_lines": 12, "token_size": 9, )"
@@ -212,7 +204,7 @@ TEST(Samples, LongChatLines) {
 }
 
 TEST(Samples, WikiqaPlacesFollowTheRowOrder) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   std::string rows;
   for (int i = 0; i < 7; ++i) {
     rows += R"({"conversations": [{"value": "P)" + std::to_string(i) +
@@ -231,9 +223,9 @@ TEST(Samples, WikiqaPlacesFollowTheRowOrder) {
 }
 
 TEST(Samples, MalformedRecordsNameTheField) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto error = [&](const std::string& kind, const std::string& record) {
-    return error_of([&] { samples_of(kind, directory.write("s.jsonl", record)); });
+    return user_error_of([&] { samples_of(kind, directory.write("s.jsonl", record)); });
   };
   EXPECT_THAT(error("lines", R"({"prompt": "P"})"),
               HasSubstr("s.jsonl:1: expected_number: is missing"));

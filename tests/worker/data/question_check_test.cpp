@@ -67,7 +67,7 @@ class QuestionCheck : public testing::Test {
     return parse_question_prompt(value(row, 0).get<std::string>()).value();
   }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   std::vector<json> ffqa_, altqa_;
   QuestionCheckOptions options_;
 };

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
 #include "worker/data/question_set.h"
 #include "worker/data/random.h"
 

@@ -64,7 +64,7 @@ class QuestionSets : public testing::Test {
 
   std::filesystem::path file() const { return directory_.path() / "set.jsonl"; }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   std::vector<QuestionSetReport> reports_;
 };
 

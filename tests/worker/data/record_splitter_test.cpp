@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
 #include "worker/data/record_reader.h"
 
 namespace ropesweep::data {
@@ -20,7 +20,7 @@ struct Split {
 };
 
 Split split(const std::string& bytes) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   Split result;
   try {
     RecordSplitter records(directory.write("f.json", bytes));
@@ -80,7 +80,7 @@ TEST(RecordSplitter, ElementsCrossBlocks) {
 }
 
 TEST(RecordReader, CountsBadElementsAndGoesOn) {
-  const TemporaryDirectory directory;
+  const TemporaryFolder directory;
   const auto file = directory.write("f.json", R"([{"t": "a"}, {"t": 5}, 9, {"t": "b"}])");
   RecordReader reader(file, true);
   std::vector<std::string> texts;

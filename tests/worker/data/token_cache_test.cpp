@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "experiments/error.h"
-#include "tests/worker/data/temporary_directory.h"
+#include "tests/temporary_folder.h"
 #include "worker/data/file_digest.h"
 #include "worker/data/tokenize_documents.h"
 #include "worker/llama/byte_tokenizer.h"
@@ -90,7 +90,7 @@ class TokenCache : public testing::Test {
     stream.put(byte);
   }
 
-  TemporaryDirectory directory_;
+  TemporaryFolder directory_;
   DatasetSettings settings_;
   CountingTokenizer tokenizer_;
 };

@@ -75,7 +75,7 @@ class Answers : public testing::TestWithParam<const char*> {
     }
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path directory_;
   std::unique_ptr<backend::Backend> backend_;
   LoadedModel loaded_;

@@ -86,7 +86,7 @@ class ChoicePrompt : public testing::Test {
  protected:
   ChoicePrompt() : tokenizer_(llama::read_tokenizer(make_init_directory(folder_ / "tiny", true))) {}
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::unique_ptr<const llama::Tokenizer> tokenizer_;
   DatasetSettings settings_;
 };

@@ -85,7 +85,7 @@ class Progress : public testing::Test {
     return lines;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path directory_;
 };
 

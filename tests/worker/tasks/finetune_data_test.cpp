@@ -54,7 +54,7 @@ class FinetuneData : public testing::Test {
     return "no error";
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   fs::path directory_, training_;
 };
 

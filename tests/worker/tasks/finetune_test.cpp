@@ -90,7 +90,7 @@ class Finetune : public testing::Test {
     EXPECT_EQ(weights(task_a), weights(task_b));
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   fs::path directory_, training_, validation_;
 };
 
@@ -374,7 +374,7 @@ TEST_F(Finetune, BadRecipesAreUserErrors) {
 }
 
 TEST(LossRecord, RoundsTripToTheBit) {
-  TestFolder folder;
+  TemporaryFolder folder;
   StepRecord record{3, 1.0 / 3, std::nan(""), 0.1, std::nan(""), 96, 0.25};
   StepRecord measured{4, 2.0 / 3, 7e-310, 0.1, 1e300, 96, 0.25};
   write_file(folder / "losses.jsonl", to_json_line(record) + "\n" + to_json_line(measured) + "\n");

@@ -39,7 +39,7 @@ class Generation : public testing::Test {
     return generated;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path directory_;
   std::unique_ptr<backend::Backend> backend_;
   LoadedModel loaded_;

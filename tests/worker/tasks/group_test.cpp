@@ -74,7 +74,7 @@ class Runners {
   int lost() const { return lost_; }
 
  private:
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::vector<std::unique_ptr<TaskRunner>> runners_;
   int lost_ = 0;
 };
@@ -133,7 +133,7 @@ class GroupOf : public testing::TestWithParam<int> {
     return made;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   fs::path directory_;
 };
 
@@ -292,7 +292,7 @@ INSTANTIATE_TEST_SUITE_P(Runners, GroupOf, testing::Values(2, 3),
                          [](const auto& size) { return std::to_string(size.param); });
 
 TEST(Group, OneThatFailsEndsTheOthers) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_model_directory(folder / "model");
   Task task = evaluation_task(directory, "passkey", {400});
   task.dataset.samples = 4;

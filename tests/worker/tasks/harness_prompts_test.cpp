@@ -18,7 +18,7 @@ std::string lines_of(const nlohmann::json& records) {
 TEST(HarnessPrompts, AreTheSame) {
   const auto reference = nlohmann::json::parse(read_file(
       std::filesystem::path(ROPESWEEP_SOURCE_DIR) / "tests/reference/choice/prompts.json"));
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_init_directory(folder / "tiny", true);
   auto config = nlohmann::json::parse(read_file(directory / "tokenizer_config.json"));
   config["chat_template"] = reference["chat_template"];

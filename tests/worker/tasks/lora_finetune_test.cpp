@@ -73,7 +73,7 @@ class LoraFinetune : public testing::Test {
     return read_file(fs::path(made.output) / "adapter_model.safetensors");
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   fs::path directory_, training_, validation_;
 };
 

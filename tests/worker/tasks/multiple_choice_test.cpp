@@ -59,7 +59,7 @@ class MultipleChoice : public testing::Test {
     return all;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path directory_;
 };
 

@@ -88,7 +88,7 @@ class Perplexity : public testing::Test {
     EXPECT_NEAR(token.sum_nll, sum, 1e-9 * sum);
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   std::filesystem::path directory_, file_;
 };
 

@@ -58,7 +58,7 @@ TEST(AccuracyTotals, PasskeysFormAGridOfDepths) {
 class Retrieval : public testing::TestWithParam<const char*> {};
 
 TEST_P(Retrieval, BuiltSamplesAreGeneratedAndKept) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_model_directory(folder / "model");
   Task task = evaluation_task(directory, GetParam(), {400, 500});
   task.dataset.samples = 2;

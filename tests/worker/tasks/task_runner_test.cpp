@@ -3,43 +3,35 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/user_error.h"
 #include "tests/worker/tasks/tiny_model.h"
 
 namespace ropesweep::tasks {
 namespace {
 
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "";
-}
-
 TEST(TaskRunner, DevicesThatAreNotThereAreUserErrors) {
-  EXPECT_NE(message_of([] { TaskRunner("cuda", 1); }).find("no CUDA"), std::string::npos);
-  EXPECT_NE(message_of([] { TaskRunner("cuda:1", 1); }).find("no CUDA"), std::string::npos);
-  EXPECT_NE(message_of([] { TaskRunner("tpu", 1); }).find("unknown"), std::string::npos);
+  EXPECT_NE(user_error_of([] { TaskRunner("cuda", 1); }).find("no CUDA"), std::string::npos);
+  EXPECT_NE(user_error_of([] { TaskRunner("cuda:1", 1); }).find("no CUDA"), std::string::npos);
+  EXPECT_NE(user_error_of([] { TaskRunner("tpu", 1); }).find("unknown"), std::string::npos);
   TaskRunner runner("auto", 1);
 }
 
 TEST(TaskRunner, UnknownKindsAndTypesAreUserErrors) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_model_directory(folder / "model");
   TaskRunner runner("cpu", 1);
   Task task = evaluation_task(directory, "riddles", {16});
-  EXPECT_NE(message_of([&] { runner.run(task, TaskContext()); }).find("riddles"),
+  EXPECT_NE(user_error_of([&] { runner.run(task, TaskContext()); }).find("riddles"),
             std::string::npos);
   task.workers.type = "f64";
-  EXPECT_NE(message_of([&] { runner.run(task, TaskContext()); }).find("f64"), std::string::npos);
+  EXPECT_NE(user_error_of([&] { runner.run(task, TaskContext()); }).find("f64"), std::string::npos);
   task.cells.clear();
-  EXPECT_NE(message_of([&] { runner.run(task, TaskContext()); }).find("cells"), std::string::npos);
+  EXPECT_NE(user_error_of([&] { runner.run(task, TaskContext()); }).find("cells"),
+            std::string::npos);
 }
 
 TEST(TaskRunner, KeepsModelsByKeyAndType) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_model_directory(folder / "model");
   Task task = evaluation_task(directory, "text", {16});
   task.dataset.path = write_documents(folder / "documents.jsonl", {40}).string();
@@ -52,11 +44,11 @@ TEST(TaskRunner, KeepsModelsByKeyAndType) {
   const Outcome again = runner.run(task, TaskContext());
   EXPECT_EQ(nlohmann::json(again.cells[0].measures), nlohmann::json(first.cells[0].measures));
   task.workers.type = "bf16";
-  EXPECT_NE(message_of([&] { runner.run(task, TaskContext()); }), "");
+  EXPECT_NE(user_error_of([&] { runner.run(task, TaskContext()); }), "");
 }
 
 TEST(ModelCache, DropsTheLeastRecentlyUsed) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto directory = make_model_directory(folder / "model");
   const auto backend = backend::make_cpu_backend(1);
   ModelCache cache(*backend);
@@ -70,7 +62,7 @@ TEST(ModelCache, DropsTheLeastRecentlyUsed) {
 }
 
 TEST(SourceOf, PrefersTheBaseModelAndFallsBackToTheWeights) {
-  TestFolder folder;
+  TemporaryFolder folder;
   const auto base = make_init_directory(folder / "base", true);
   Task task;
   task.model = base.string();
@@ -80,7 +72,7 @@ TEST(SourceOf, PrefersTheBaseModelAndFallsBackToTheWeights) {
   task.model = (folder / "nowhere").string();
   EXPECT_EQ(source_of(task).config, task.weights);
   task.weights.clear();
-  EXPECT_NE(message_of([&] { source_of(task); }), "");
+  EXPECT_NE(user_error_of([&] { source_of(task); }), "");
   task.fine_tune.recipe.init = (base / "config.json").string();
   EXPECT_EQ(source_of(task).config, base / "config.json");
   EXPECT_EQ(source_of(task).tokenizer, base);

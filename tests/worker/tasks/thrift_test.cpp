@@ -42,7 +42,7 @@ class Thrifty : public testing::Test {
     return made;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   fs::path directory_, documents_;
 };
 

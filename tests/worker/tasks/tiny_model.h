@@ -15,28 +15,13 @@
 #include <vector>
 
 #include "experiments/task.h"
+#include "tests/temporary_folder.h"
 #include "worker/llama/model.h"
 #include "worker/llama/tokenizer.h"
 #include "worker/tasks/model_cache.h"
 #include "worker/tasks/task_runner.h"
 
 namespace ropesweep::tasks {
-
-/// A folder of its own, removed at the end.
-class TestFolder {
- public:
-  TestFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "ropesweep-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline std::string read_file(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
