@@ -76,6 +76,7 @@ void Reactor::on_hello(int from, const Hello& hello, double now) {
   worker.pid = hello.pid;
   worker.gone = false;
   worker.left_in_order = false;
+  worker.assigned = 0;
   judge_workers_ = true;
   channel_.send(from, CoordinatorAlive{options_.host, options_.pid});
   if (leaving_) {
@@ -85,6 +86,9 @@ void Reactor::on_hello(int from, const Hello& hello, double now) {
 
 void Reactor::on_request_work(int from, const RequestWork& request, double now) {
   WorkerState& worker = workers_[from];
+  if (worker.task && request.assigned < worker.assigned) {
+    return;  // It asked before the task had reached it.
+  }
   if (worker.task) {
     lose(from, worker, fmt::format("worker {} asks for work in the middle of an attempt", from),
          now);
@@ -285,6 +289,7 @@ void Reactor::assign(Team& team, TaskIndex index, double now) {
     worker.fraction = 0;
     worker.what = "starts";
     channel_.send(member, assignment);
+    ++worker.assigned;
     ++assignment.place.rank;
   }
 }

@@ -56,6 +56,7 @@ struct WorkerState {
   bool gone = false;           ///< said goodbye, or its process has ended
   bool left_in_order = false;  ///< gone with a goodbye
   std::string left_out;        ///< why it gets no work; empty: it does
+  int64_t assigned = 0;        ///< Assigns sent since its Hello
   WeightsIndex held = kNoWeights;
   std::optional<TeamNumber> team;
   std::optional<TaskIndex> task;  ///< its team's, until it has answered

@@ -108,6 +108,10 @@ void Shepherd::hear_coordinator(const Message& message, double now) {
 }
 
 void Shepherd::on_assign(const Assign& assign, double now) {
+  ++assigned_;
+  if (attempt_) {
+    end_runner();  // What it is at has been given up by who gave it.
+  }
   attempt_ = assign.attempt;
   weights_ = assign.task.weights_key;
   fraction_ = 0;
@@ -270,7 +274,7 @@ void Shepherd::fail_attempt(FailureKind kind, const std::string& what, bool devi
 }
 
 void Shepherd::ask_for_work(double now) {
-  coordinator_.send(0, RequestWork{loaded_});
+  coordinator_.send(0, RequestWork{loaded_, assigned_});
   ask_at_ = now + 5;  // Until a Wait says otherwise.
 }
 

@@ -71,6 +71,7 @@ class Shepherd {
   std::string host_, coordinator_host_;
   int64_t coordinator_pid_ = -1;
   std::optional<AttemptId> attempt_;
+  int64_t assigned_ = 0;          ///< Assigns heard
   std::string weights_, loaded_;  ///< the current task's weights; what the runner holds
   double fraction_ = 0;
   std::string what_;

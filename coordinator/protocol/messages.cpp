@@ -43,6 +43,7 @@ void message_fields(Message& message, const Visitor& field) {
     field("local_rank", message.local_rank);
   } else if constexpr (std::is_same_v<Kind, RequestWork>) {
     field("loaded_weights", message.loaded_weights);
+    field("assigned", message.assigned);
   } else if constexpr (std::is_same_v<Kind, Wait>) {
     field("seconds", message.seconds);
   } else if constexpr (std::is_same_v<Kind, Goodbye>) {

@@ -28,6 +28,7 @@ struct Hello {
 /// Idle; the weights_key its runner holds.
 struct RequestWork {
   std::string loaded_weights;
+  int64_t assigned = 0;  ///< Assigns heard since the Hello: one that is on its way isn't among them
 };
 /// Attempt empty: idle.
 struct Heartbeat {

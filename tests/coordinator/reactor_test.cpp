@@ -139,6 +139,33 @@ TEST(Reactor, TheCrashLimitEndsATask) {
   EXPECT_TRUE(room.store.ended.back().final_failure);
 }
 
+TEST(Reactor, ARequestThatCrossesItsAssignmentIsNoLoss) {
+  ReactorOptions options;
+  options.crash_limit = 1;
+  Room room({evaluation_task("e", "base")}, 1, options);
+  room.enroll(1);
+  room.turn();
+  room.say(1, RequestWork{});  // It hasn't listened: the assignment is on its way.
+  room.turn();
+  const auto assigned = room.told_of<Assign>(1);
+  ASSERT_EQ(assigned.size(), 1U) << "it is not given anything twice";
+  room.say(1, Done{assigned[0].attempt, finished(room.task("e"))});
+  room.turn();
+  EXPECT_EQ(room.store.status("e-short"), "finished");
+}
+
+TEST(Reactor, ARequestAfterTheAssignmentMeansThatItIsLost) {
+  Room room({evaluation_task("e", "base")}, 1);
+  room.enroll(1);
+  room.turn();
+  ASSERT_EQ(room.told_of<Assign>(1).size(), 1U);
+  room.say(1, RequestWork{});
+  room.turn();
+  const auto again = room.told_of<Assign>(1);
+  ASSERT_EQ(again.size(), 1U);
+  EXPECT_EQ(again[0].attempt.number, 2);
+}
+
 TEST(Reactor, TheTimesEndCountsAsNoAttempt) {
   ReactorOptions options;
   options.crash_limit = 1;

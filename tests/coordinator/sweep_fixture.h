@@ -2,6 +2,7 @@
 // network with a clock that the test moves.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -92,7 +93,12 @@ class Room {
     reactor->on_turn(now);
     reactor->commit(now);
   }
-  void say(int worker, const Message& message) { network.channel(worker).send(0, message); }
+  /// A request for work counts the assignments that the worker has listened to.
+  void say(int worker, Message message) {
+    if (auto* request = std::get_if<RequestWork>(&message)) request->assigned = heard_[worker];
+    if (std::holds_alternative<Hello>(message)) heard_[worker] = 0;
+    network.channel(worker).send(0, message);
+  }
   void enroll(int worker, const std::string& host = "host") {
     say(worker, Hello{host, "cpu", 0, 0});
     say(worker, RequestWork{});
@@ -101,6 +107,7 @@ class Room {
   std::vector<Message> told(int worker) {
     std::vector<Message> messages;
     while (auto received = network.channel(worker).poll()) {
+      heard_[worker] += std::holds_alternative<Assign>(received->second) ? 1 : 0;
       messages.push_back(received->second);
     }
     return messages;
@@ -131,6 +138,7 @@ class Room {
 
  private:
   std::vector<Task> tasks_;
+  std::map<int, int64_t> heard_;  ///< Assigns, by worker
 };
 
 }  // namespace ropesweep

@@ -303,6 +303,21 @@ TEST_F(ShepherdTest, AbandonEndsTheAttemptWithoutAnAnswer) {
   EXPECT_EQ(outcome_of("quick").failure_kind, FailureKind::none);
 }
 
+TEST_F(ShepherdTest, AnotherAssignmentReplacesTheOneAtWork) {
+  assign("long");
+  while (next<Heartbeat>()->what != "halfway") {
+  }
+  Assign second;
+  second.attempt = {"task", 2};
+  second.task.id = "task";
+  second.task.scheme = "quick";
+  say(second);
+  const auto done = next<Done>();
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->attempt.number, 2);
+  EXPECT_EQ(done->outcome.failure_kind, FailureKind::none) << done->outcome.failure;
+}
+
 TEST_F(ShepherdTest, ATaskThatHangsIsToldAndTheRunnerReplaced) {
   const Outcome stuck = outcome_of("stuck");
   EXPECT_EQ(stuck.failure_kind, FailureKind::transient);

@@ -76,7 +76,7 @@ Assign sample_assign() {
 std::vector<Message> samples() {
   std::vector<Message> all;
   all.emplace_back(Hello{"host", "cpu", 4711, 3});
-  all.emplace_back(RequestWork{"weights"});
+  all.emplace_back(RequestWork{"weights", 7});
   all.emplace_back(Heartbeat{{"task", 7}, 0.25, "step 3 of 12"});
   all.emplace_back(sample_done());
   all.emplace_back(Goodbye{"told to stop"});
