@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -53,6 +54,7 @@ class JournaledStore final : public Store {
     }
     if (is_new) provenance("started_at", utc_now());
     end_lost_attempts();
+    find_settled_evaluations();
     sync();
   }
 
@@ -202,6 +204,28 @@ class JournaledStore final : public Store {
   void end_lost_attempts() {
     if (state_.has_running()) {
       record({{"event", "interrupted"}, {"reason", "the run ended before this attempt did"}});
+    }
+  }
+
+  /// Files of evaluations whose results a process made durable that died before it removed them.
+  void find_settled_evaluations() {
+    std::map<std::string, bool> settled;  // by task, as its last attempt has it
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(evaluations(), ignored)) {
+      settled[entry.path().stem().string()] = false;
+    }
+    if (settled.empty()) return;
+    const auto has_ended = [&](const std::string& id) {
+      const CellRecord* record = state_.cell(id);
+      return record != nullptr && is_settled(record->status);
+    };
+    for (const AttemptRecord& attempt : contents().attempts) {
+      const auto found = settled.find(attempt.task);
+      if (found == settled.end()) continue;
+      found->second = !attempt.cells.empty() && std::ranges::all_of(attempt.cells, has_ended);
+    }
+    for (const auto& [task, ended] : settled) {
+      if (ended) settled_evaluations_.push_back(task);
     }
   }
 

@@ -62,6 +62,30 @@ std::vector<std::string> statuses(const StoreContents& contents) {
 
 using Texts = std::vector<std::string>;
 
+TEST(Store, AnOpeningRemovesTheFilesOfEvaluationsThatHaveEnded) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "s.h5", evaluations = folder / "s.d" / "evaluations";
+  {
+    const auto store = Store::open(file);
+    store->plan({make_cell("a", "none", 256), make_cell("b", "none", 512)}, {});
+    AttemptRecord ended = make_attempt("ended", "evaluation", 1, {"a"});
+    store->attempt_started(ended);
+    ended.status = "finished";
+    store->attempt_ended(ended, {"a"}, make_evaluation({"a"}), false);
+    store->attempt_started(make_attempt("going-on", "evaluation", 1, {"b"}));
+    store->sync();
+  }
+  std::filesystem::create_directories(evaluations);
+  for (const char* task : {"ended", "going-on"}) {
+    folder.write(fmt::format("s.d/evaluations/{}.jsonl", task), "samples");
+  }
+  Store::open(file);
+  EXPECT_FALSE(std::filesystem::exists(evaluations / "ended.jsonl"))
+      << "its process died before it could";
+  EXPECT_TRUE(std::filesystem::exists(evaluations / "going-on.jsonl"))
+      << "its samples needn't be done again";
+}
+
 TEST(Store, KeepsWhatWasSyncedAcrossProcesses) {
   const TemporaryFolder directory;
   const auto file = directory / "s.h5";
