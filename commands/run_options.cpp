@@ -6,13 +6,9 @@
 #include "experiments/error.h"
 
 namespace ropesweep::commands {
-namespace {
-
-namespace po = boost::program_options;
-
-}  // namespace
 
 bool parse_run_options(const Arguments& arguments, RunOptions& run) {
+  namespace po = boost::program_options;
   po::options_description options("Options");
   auto add = options.add_options();
   add("sweep", po::value(&run.sweep)->required()->value_name("SWEEP"), sweep_help().c_str());

@@ -207,9 +207,8 @@ int completion_code(const StoreContents& contents, const std::vector<std::string
     if (!wanted.contains(record.cell.id)) {
       continue;
     }
-    const bool failed = record.status == "failed" || record.status == "skipped";
-    failures = failures || failed;
-    settled += failed || record.status == "finished" || record.status == "diverged" ? 1 : 0;
+    failures = failures || record.status == "failed" || record.status == "skipped";
+    settled += is_settled(record.status) ? 1 : 0;
   }
   return settled < wanted.size() ? 75 : failures ? 3 : 0;
 }

@@ -36,6 +36,8 @@ Done failed(const AttemptId& attempt, FailureKind kind, const std::string& what)
   Done done{attempt, {}};
   done.outcome.failure_kind = kind;
   done.outcome.failure = what;
+  // What a process has had lies about in pieces: the next attempt begins with all there is.
+  done.runner_ends = kind == FailureKind::memory;
   return done;
 }
 
@@ -49,18 +51,13 @@ Done run_guarded(const AttemptId& attempt, const std::function<Outcome()>& run,
     done.device_broken = done.runner_ends = true;
     return done;
   } catch (const Error& error) {
-    Done done = failed(attempt, error.kind(), error.what());
-    // What a process has had lies about in pieces: the next attempt begins with all there is.
-    done.runner_ends = error.kind() == FailureKind::memory;
-    return done;
+    return failed(attempt, error.kind(), error.what());
   } catch (const backend::LostMember& lost) {
     Done done = failed(attempt, FailureKind::transient, lost.what());
     done.lost_member = true;
     return done;
   } catch (const std::bad_alloc&) {
-    Done done = failed(attempt, FailureKind::memory, "out of memory");
-    done.runner_ends = true;
-    return done;
+    return failed(attempt, FailureKind::memory, "out of memory");
   } catch (const std::exception& error) {
     // An error of a CUDA device stays: whatever its context is asked next fails too.
     Done done = failed(attempt, FailureKind::transient, error.what());
@@ -84,7 +81,6 @@ class TaskThread {
       fraction_ = 0;
       what_ = "starts";
       reports_ = reports_seen_ = 0;
-      begin_losses(assignment.task.id);
     }
     thread_ = std::jthread([this, assigned = std::move(assignment)] { compute(assigned); });
   }
@@ -147,8 +143,8 @@ class TaskThread {
   }
 
  private:
-  /// With the mutex held.
   void begin_losses(const std::string& fine_tune) {
+    const std::lock_guard lock(mutex_);
     so_far_ = {};
     so_far_.fine_tune = fine_tune;
     so_far_.validation_loss = std::nan("");
@@ -179,10 +175,7 @@ class TaskThread {
     };
     const auto start = Clock::now();
     const auto run = [&] {
-      {
-        const std::lock_guard lock(mutex_);
-        begin_losses(assignment.task.id);  // a task that is run again tells its steps again
-      }
+      begin_losses(assignment.task.id);  // a task that is run again tells its steps again
       return run_task_(assignment.task, assignment.place, context);
     };
     Done answer = run_guarded(assignment.attempt, run, patience);

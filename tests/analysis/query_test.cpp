@@ -11,7 +11,6 @@
 
 #include "analysis/expression.h"
 #include "analysis/format.h"
-#include "experiments/error.h"
 #include "storage/tables.h"
 #include "tests/user_error.h"
 

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/temporary_folder.h"
 #include "worker/llama/checkpoint.h"
 #include "worker/llama/config.h"
 
@@ -24,9 +25,6 @@ using ropesweep::backend::Dtype;
 class Checkpoint {
  public:
   Checkpoint() : backend_(ropesweep::backend::make_cpu_backend(0)) {
-    std::string name = (fs::temp_directory_path() / "ropesweep-checkpoint-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error(name + ": cannot be created");
-    directory_ = name;
     std::ofstream(directory_ / "config.json")
         << R"({"model_type": "llama", "hidden_act": "silu", "hidden_size": 2048,
                "intermediate_size": 5632, "num_hidden_layers": 20, "num_attention_heads": 16,
@@ -38,9 +36,6 @@ class Checkpoint {
                                       1, {});
     for (const auto& entry : fs::directory_iterator(directory_)) bytes_ += entry.file_size();
   }
-  ~Checkpoint() { fs::remove_all(directory_); }
-  Checkpoint(const Checkpoint&) = delete;
-  Checkpoint& operator=(const Checkpoint&) = delete;
 
   /// The kernel forgets what it has of the files.
   void cool() const {
@@ -72,7 +67,8 @@ class Checkpoint {
   }
 
   std::unique_ptr<ropesweep::backend::Backend> backend_;
-  fs::path directory_;
+  ropesweep::TemporaryFolder folder_;
+  const fs::path directory_ = folder_.path();
   ropesweep::llama::Config config_;
   uintmax_t bytes_ = 0;
 };

@@ -128,8 +128,8 @@ Pass measure_pass(const Settings& settings, llama::Model& model, const llama::To
   for (size_t first = 0; first < questions.size(); first += portion) {
     const auto some = questions.subspan(first, std::min(portion, questions.size() - first));
     answer(model, tokenizer, some, 1, 1, pass.prompts, ignored);
-    backend::Profile::instance().enable(settings.profile);
     for (size_t i = 0; i < pass.all.size(); ++i) {
+      backend::Profile::instance().enable(settings.profile && i + 1 == pass.all.size());
       answer(model, tokenizer, some, settings.new_tokens, settings.at_once[i], pass.all[i],
              pass.fed[i]);
     }

@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "experiments/error.h"
 #include "experiments/grid.h"
 #include "experiments/sweep.h"
 #include "experiments/sweep_parts.h"

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "experiments/error.h"
+#include "tests/temporary_folder.h"
 
 namespace ropesweep::fuzz {
 
@@ -68,25 +69,13 @@ class MemoryFile {
 /// A directory of names that lead to files in memory; goes when the program ends.
 class MemoryDirectory {
  public:
-  MemoryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "fuzz-XXXXXX").string();
-    require(::mkdtemp(name.data()) != nullptr, "mkdtemp works");
-    path_ = name;
-  }
-  ~MemoryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  MemoryDirectory(const MemoryDirectory&) = delete;
-  MemoryDirectory& operator=(const MemoryDirectory&) = delete;
-
   void name(const std::string& name, const MemoryFile& file) const {
-    std::filesystem::create_symlink(file.path(), path_ / name);
+    std::filesystem::create_symlink(file.path(), folder_ / name);
   }
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return folder_.path(); }
 
  private:
-  std::filesystem::path path_;
+  TemporaryFolder folder_;
 };
 
 }  // namespace ropesweep::fuzz

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 
-from sweep_runs import LIMIT, ROOT, Sweep, nothing_left
+from sweep_runs import LIMIT, MEASURED, ROOT, Sweep, nothing_left
 
 SWEEP = """
 name = "tiny"
@@ -46,17 +46,7 @@ steps          = 3
 batch_tokens   = 64
 learning_rate  = 1e-3
 save_every     = 1
-[datasets.wiki]
-kind      = "synthetic-wiki"
-window    = "truncated"
-samples   = 2
-data_seed = 21
-[workers]
-device = "cpu"
-type   = "f32"
-[limits]
-crash_limit = 5
-"""
+""" + MEASURED + "crash_limit = 5\n"
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
 ONCE, FROM_THEN_ON = 0, -1
 SHORT = 0  # instead of an errno: a write that is cut short
@@ -237,45 +227,18 @@ class Run(Part):
         check(found.returncode == 0, f"{what}: check finds {found.stdout}{found.stderr}")
 
 
-class RunnerOutage(Run):
-    """The runner's disk is full or fails for five seconds: it waits and goes on within its attempt."""
-
-    trials = 1
-
-    def cases(self, calls):
-        for error in (errno.ENOSPC, errno.EIO):
-            yield self.test.random.randint(1, len(calls)), error, 5
-
-    def trial(self, call, error, seconds, about):
-        what = f"{self.name}: call {call} ({about}) fails with {errno.errorcode[error]} for {seconds} s"
-        directory = self.test.directory / f"{self.name}-{call}-{error}"
-        self.prepare(directory)
-        disk = Disk(self.library, directory, self.role, call, error, seconds)
-        code, log = self.run(directory, disk)
-        check(disk.counts()[1] > 0, f"{what}: nothing failed", log)
-        check(code == 0, f"{what}: code {code}", log)
-        check(self.result(directory) == self.expected, f"{what}: the results differ", log)
-        tried = [(row["task"], row["number"], row["status"]) for row in self.table(directory, "attempts")]
-        check(tried and all(number == 1 and status == "finished" for _, number, status in tried),
-              f"{what}: it cost attempts: {tried}", log)
-        shutil.rmtree(directory)
-        return code, 1
-
-
 class Outage(Run):
-    """A disk that is full for eight seconds, or stalls for ten, in the middle of a run: it waits and goes on
-    by itself, and no worker takes the coordinator for dead (they would after four seconds)."""
+    """A disk that fails for a while in the middle of a run, which waits and goes on by itself."""
 
-    arguments = (*Run.arguments, "--suspicion", "6")
     trials = 1
 
     def cases(self, calls):
-        journal = [n for n, (call, path) in enumerate(calls, 1) if call == "fdatasync" and path.endswith("journal")]
-        started = journal[len(journal) // 3:-1]
-        published = [n for n, (call, path) in enumerate(calls, 1) if "tiny.h5" in path and n > started[0]]
-        for calls_of_kind in (started, published):
-            yield self.test.random.choice(calls_of_kind), -10, ONCE
-            yield self.test.random.choice(calls_of_kind), errno.ENOSPC, 8
+        """(call, error, seconds)"""
+        raise NotImplementedError
+
+    def unharmed(self, directory, what, log):
+        """What the outage must not have done, beside what every run demands."""
+        raise NotImplementedError
 
     def trial(self, call, error, seconds, about):
         what = f"{self.name}: call {call} ({about}), error {error}, {seconds} s"
@@ -285,10 +248,41 @@ class Outage(Run):
         code, log = self.run(directory, disk)
         check(disk.counts()[1] > 0, f"{what}: nothing failed", log)
         check(code == 0, f"{what}: code {code}", log)
-        check(not re.search("silent|taken for lost|leaves|died", log), f"{what}: somebody was taken for dead", log)
+        self.unharmed(directory, what, log)
         check(self.result(directory) == self.expected, f"{what}: the results differ", log)
         shutil.rmtree(directory)
         return code, 1
+
+
+class RunnerOutage(Outage):
+    """The runner's disk is full or fails for five seconds: it goes on within its attempt."""
+
+    def cases(self, calls):
+        for error in (errno.ENOSPC, errno.EIO):
+            yield self.test.random.randint(1, len(calls)), error, 5
+
+    def unharmed(self, directory, what, log):
+        tried = [(row["task"], row["number"], row["status"]) for row in self.table(directory, "attempts")]
+        check(tried and all(number == 1 and status == "finished" for _, number, status in tried),
+              f"{what}: it cost attempts: {tried}", log)
+
+
+class StoreOutage(Outage):
+    """The store's disk is full for eight seconds, or stalls for ten: no worker takes the coordinator for dead
+    (they would after four seconds)."""
+
+    arguments = (*Run.arguments, "--suspicion", "6")
+
+    def cases(self, calls):
+        journal = [n for n, (call, path) in enumerate(calls, 1) if call == "fdatasync" and path.endswith("journal")]
+        started = journal[len(journal) // 3:-1]
+        published = [n for n, (call, path) in enumerate(calls, 1) if "tiny.h5" in path and n > started[0]]
+        for calls_of_kind in (started, published):
+            yield self.test.random.choice(calls_of_kind), -10, ONCE
+            yield self.test.random.choice(calls_of_kind), errno.ENOSPC, 8
+
+    def unharmed(self, directory, what, log):
+        check(not re.search("silent|taken for lost|leaves|died", log), f"{what}: somebody was taken for dead", log)
 
 
 class Command(Part):
@@ -348,7 +342,7 @@ class Test:
         yield Run(self, "coordinator", "coordinator")
         yield Run(self, "runner", "runner")
         yield RunnerOutage(self, "runner-outage", "runner")
-        yield Outage(self, "outage", "coordinator")
+        yield StoreOutage(self, "outage", "coordinator")
         yield Command(self, "finetune", (*train, "--output", "tuned"), ["tuned"])
         yield Command(self, "report", ("report", "tiny.h5", "--output", "page.html"), ["page.html"], before=sweep)
         yield Command(self, "page", ("report", "tiny.h5", "--output", "page.html"), ["page.html"], "script", before=sweep)
@@ -379,7 +373,7 @@ class Test:
 
     def sample(self, part, calls):
         """Trials of a part: (call, error, how long)."""
-        if isinstance(part, (Outage, RunnerOutage)):
+        if isinstance(part, Outage):
             cases = list(part.cases(calls))
             yield from cases if self.options.long else self.random.sample(cases, part.trials)
             return

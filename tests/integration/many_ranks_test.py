@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from sweep_runs import write_model
+
 LIMIT = 580  # seconds, against a hang
 HEAD = """
 name = "many"
@@ -41,23 +42,12 @@ learning_rate  = 1e-3
 [workers]
 device = "cpu"
 """
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-    "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 1024, "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True,
-    "initializer_range": 0.02, "torch_dtype": "float32", "bos_token_id": 0, "eos_token_id": 1,
-}
 LENGTHS = 20
 
 
 def write_sweep(directory, cells):
     """Each cell is a task of its own: windows that slide share no pass."""
-    model = directory / "model"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text(json.dumps(CONFIG))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(ROOT / "experiments" / "tiny" / name, model / name)
+    write_model(directory / "model")
     names = [f"d{number}" for number in range(cells // LENGTHS)]
     text = HEAD.format(lengths=[16 * (1 + i) for i in range(LENGTHS)], datasets=json.dumps(names))
     for number, name in enumerate(names):

@@ -5,7 +5,6 @@ figures to the bit, and the record says what happened.
     memory_test.py --binary build/release/ropesweep [--share S]"""
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -14,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from sweep_runs import CONFIG, LIMIT, Sweep, check, nothing_left
+from sweep_runs import CONFIG, LIMIT, MEASURED, Sweep, check, nothing_left
 
 # Eight layers and batches of 4,096 tokens: activations are most of what a fine-tune holds.
 MODEL = {**CONFIG, "num_hidden_layers": 8, "intermediate_size": 256}
@@ -39,17 +38,7 @@ learning_rate  = 1e-3
 kind      = "synthetic-wiki"
 samples   = 100
 data_seed = 11
-[datasets.wiki]
-kind      = "synthetic-wiki"
-window    = "truncated"
-samples   = 2
-data_seed = 21
-[workers]
-device = "cpu"
-type   = "f32"
-[limits]
-crash_limit = 1
-"""
+""" + MEASURED + "crash_limit = 1\n"
 
 
 class Memory:
@@ -58,9 +47,7 @@ class Memory:
         self.share = options.share
 
     def sweep(self, name):
-        sweep = Sweep(self.binary, self.directory / name, SWEEP)
-        (sweep.directory / "model" / "config.json").write_text(json.dumps(MODEL))
-        return sweep
+        return Sweep(self.binary, self.directory / name, SWEEP, MODEL)
 
     def start(self, sweep, *limit):
         """A coordinator, and a worker that is started by the words of `limit`."""

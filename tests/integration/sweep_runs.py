@@ -10,6 +10,17 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What small sweeps measure, and on what; the key that follows is one of their limits.
+MEASURED = """[datasets.wiki]
+kind      = "synthetic-wiki"
+window    = "truncated"
+samples   = 2
+data_seed = 21
+[workers]
+device = "cpu"
+type   = "f32"
+[limits]
+"""
 SWEEP = """
 name = "tiny"
 [model]
@@ -41,17 +52,7 @@ save_every     = 1
 kind      = "synthetic-wiki"
 samples   = 4
 data_seed = 11
-[datasets.wiki]
-kind      = "synthetic-wiki"
-window    = "truncated"
-samples   = 2
-data_seed = 21
-[workers]
-device = "cpu"
-type   = "f32"
-[limits]
-crash_limit = 1000
-"""
+""" + MEASURED + "crash_limit = 1000\n"
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
     "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -62,17 +63,21 @@ CONFIG = {
 LIMIT = 300  # seconds for one run on a busy machine
 
 
+def write_model(directory, config=CONFIG):
+    """The shape of a model and its tokenizer, without weights."""
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "experiments" / "tiny" / name, directory / name)
+
+
 class Sweep:
     """A directory with a sweep and its store; the runs on it."""
 
-    def __init__(self, binary, directory, text=SWEEP):
+    def __init__(self, binary, directory, text=SWEEP, config=CONFIG):
         self.binary, self.directory = binary, pathlib.Path(directory)
         self.environment = dict(os.environ)
-        model = self.directory / "model"
-        model.mkdir(parents=True)
-        (model / "config.json").write_text(json.dumps(CONFIG))
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(ROOT / "experiments" / "tiny" / name, model / name)
+        write_model(self.directory / "model", config)
         (self.directory / "tiny.toml").write_text(text)
 
     def command(self, *arguments):

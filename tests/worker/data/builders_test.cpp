@@ -11,6 +11,7 @@
 
 #include "experiments/error.h"
 #include "tests/temporary_folder.h"
+#include "tests/user_error.h"
 #include "worker/data/corpus.h"
 #include "worker/data/lines_text.h"
 #include "worker/data/recency_list.h"
@@ -371,13 +372,7 @@ TEST(SyntheticMix, ShortWindowsHoldALineWithItsQuestion) {
 }
 
 std::string error_of(const BuildOptions& options) {
-  try {
-    file_of(options);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "no error";
+  return user_error_of([&] { file_of(options); });
 }
 
 TEST(Builders, WrongOptionsAreUserErrors) {

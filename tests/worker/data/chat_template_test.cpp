@@ -9,7 +9,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "experiments/error.h"
 #include "tests/user_error.h"
 #include "worker/data/python_text.h"
 

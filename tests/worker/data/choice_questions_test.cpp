@@ -3,6 +3,7 @@
 
 #include "experiments/error.h"
 #include "tests/temporary_folder.h"
+#include "tests/user_error.h"
 #include "worker/data/choice_question.h"
 
 namespace ropesweep::data {
@@ -22,15 +23,9 @@ class Questions : public testing::Test {
   /// The message, without the folder.
   std::string error_of(const std::string& name, const std::string& bytes,
                        const std::string& layout = "") {
-    try {
-      read(name, bytes, layout);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), FailureKind::user);
-      const std::string text = error.what();
-      const size_t at = text.find(name);
-      return at == std::string::npos ? text : text.substr(at);
-    }
-    return "no error";
+    const std::string text = user_error_of([&] { read(name, bytes, layout); });
+    const size_t at = text.find(name);
+    return at == std::string::npos ? text : text.substr(at);
   }
 
   TemporaryFolder folder_;

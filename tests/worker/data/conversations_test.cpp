@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "experiments/error.h"
 #include "tests/temporary_folder.h"
 #include "tests/user_error.h"
 #include "worker/data/tokenize_documents.h"

@@ -6,7 +6,6 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "experiments/error.h"
 #include "tests/temporary_folder.h"
 #include "tests/user_error.h"
 #include "worker/llama/byte_tokenizer.h"

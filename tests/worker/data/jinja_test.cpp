@@ -7,7 +7,7 @@
 
 #include <functional>
 
-#include "experiments/error.h"
+#include "tests/user_error.h"
 
 namespace ropesweep::data::jinja {
 namespace {
@@ -21,13 +21,7 @@ std::string rendered(const std::string& source) {
 }
 
 std::string refusal_of(const std::string& source) {
-  try {
-    rendered(source);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), FailureKind::user);
-    return error.what();
-  }
-  return "no error";
+  return user_error_of([&] { rendered(source); });
 }
 
 // What Jinja 3.1.6 with trim_blocks and lstrip_blocks gives.

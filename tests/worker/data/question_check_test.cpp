@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "experiments/error.h"
+#include "tests/user_error.h"
 #include "tests/worker/data/question_set_fixtures.h"
 #include "worker/data/builders.h"
 #include "worker/llama/byte_tokenizer.h"
@@ -235,14 +235,8 @@ TEST_F(QuestionCheck, AnArrayIsReadAsItsLines) {
 }
 
 TEST_F(QuestionCheck, FilesThatCantBeCheckedAreUserErrors) {
-  const auto error_of = [&](const std::string& text) -> std::string {
-    try {
-      check_text(text);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), FailureKind::user);
-      return error.what();
-    }
-    return "no error";
+  const auto error_of = [&](const std::string& text) {
+    return user_error_of([&] { check_text(text); });
   };
   EXPECT_THAT(error_of(""), HasSubstr("is empty"));
   EXPECT_THAT(error_of("\n\n"), HasSubstr("holds no rows"));

@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "experiments/error.h"
+#include "tests/user_error.h"
 #include "tests/worker/data/question_set_fixtures.h"
 #include "worker/data/answer_text.h"
 #include "worker/data/corpus.h"
@@ -51,15 +51,12 @@ class QuestionSets : public testing::Test {
   }
 
   std::string error_of(const QuestionSetOptions& options, int64_t tokens = 300) {
-    try {
+    const std::string error = user_error_of([&] {
       write_question_sets(options, tiny_tokenizer(), {{tokens, file()}});
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), FailureKind::user);
-      EXPECT_FALSE(std::filesystem::exists(file()));
-      EXPECT_FALSE(std::filesystem::exists(file().string() + ".part"));
-      return error.what();
-    }
-    return "no error";
+    });
+    EXPECT_FALSE(std::filesystem::exists(file()));
+    EXPECT_FALSE(std::filesystem::exists(file().string() + ".part"));
+    return error;
   }
 
   std::filesystem::path file() const { return directory_.path() / "set.jsonl"; }

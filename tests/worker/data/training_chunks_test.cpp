@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "experiments/error.h"
+#include "tests/user_error.h"
 #include "worker/llama/byte_tokenizer.h"
 
 namespace ropesweep::data {
@@ -215,13 +215,7 @@ TEST(TrainingChunks, AShareOfTheDocumentsIsHeldOut) {
 TEST(TrainingChunks, NothingToLearnFromIsAnError) {
   const auto error = [](const ChunkOptions& options, const llama::Tokenizer& tokenizer) {
     Documents documents({"a", ""});
-    try {
-      const TrainingChunks chunks(documents, tokenizer, options);
-    } catch (const Error& failure) {
-      EXPECT_EQ(failure.kind(), FailureKind::user);
-      return std::string(failure.what());
-    }
-    return std::string("no error");
+    return user_error_of([&] { const TrainingChunks chunks(documents, tokenizer, options); });
   };
   const auto bytes = llama::byte_tokenizer();
   EXPECT_THAT(error({.context_length = 4}, *bytes), HasSubstr("2 documents hold no two tokens"));
