@@ -30,7 +30,7 @@ class Sha256 {
   /// The rest of a stream, a block at a time; `after_block` is called behind each. Whether all of
   /// it could be read, the stream says.
   void add(std::istream& stream, const std::function<void()>& after_block = {}) {
-    std::vector<char> block(size_t{1} << 20);
+    std::vector<char> block(size_t{1} << 16);
     while (stream.read(block.data(), static_cast<std::streamsize>(block.size())),
            stream.gcount() > 0) {
       add(block.data(), static_cast<size_t>(stream.gcount()));

@@ -91,16 +91,16 @@ class Scanner {
 
   /// The first valid frame at or after `offset`; leaves it in payload_.
   std::optional<int64_t> find_frame(int64_t offset) {
-    constexpr size_t kBlock = size_t{1} << 20;
-    std::vector<uint8_t> block(kBlock + 3);  // 3: a magic may straddle two blocks
-    while (offset < result_.file_bytes) {
+    constexpr int64_t kBlock = int64_t{1} << 20;
+    const int64_t step = std::clamp(result_.file_bytes - offset, int64_t{0}, kBlock);
+    std::vector<uint8_t> block(static_cast<size_t>(step) + 3);  // a magic may straddle two blocks
+    for (; offset < result_.file_bytes; offset += step) {
       const size_t count = read_at(file_, offset, block, path_);
-      for (size_t i = 0; i + 4 <= count && i < kBlock; ++i) {
+      for (size_t i = 0; i + 4 <= count && i < static_cast<size_t>(step); ++i) {
         if (get_u32(block.data() + i) != kFrameMagic) continue;
         const int64_t candidate = offset + static_cast<int64_t>(i);
         if (read_frame(candidate)) return candidate;
       }
-      offset += kBlock;
     }
     return std::nullopt;
   }

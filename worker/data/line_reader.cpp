@@ -13,7 +13,7 @@
 namespace ropesweep::data {
 namespace {
 
-constexpr size_t block_bytes = size_t{1} << 18;
+constexpr size_t block_bytes = size_t{1} << 16;
 constexpr std::string_view zstd_magic = "\x28\xB5\x2F\xFD";
 
 /// Plain or gzip, several members included.
