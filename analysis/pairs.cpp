@@ -77,22 +77,24 @@ void put_pair(RowWriter& out, const CellRecord& first, const CellRecord& second)
 
 Table make_pairs(const StoreContents& contents) {
   std::vector<GroupKey> order;
-  std::map<GroupKey, std::vector<const CellRecord*>> groups;
-  for (const CellRecord& record : contents.cells) {
+  std::map<GroupKey, std::vector<size_t>> groups;
+  for (size_t i = 0; i < contents.cells.size(); ++i) {
+    const CellRecord record = contents.cells[i];
     if (record.outcome.samples.empty() || record.outcome.measures.empty()) continue;
     const Cell& cell = record.cell;
     const GroupKey key = {cell.model, cell.dataset, cell.context_length, cell.seed,
                           samples_of(cell)};
     const auto [group, is_new] = groups.try_emplace(key);
     if (is_new) order.push_back(key);
-    group->second.push_back(&record);
+    group->second.push_back(i);
   }
   Table table = empty_table(columns());
   RowWriter out(table);
   for (const GroupKey& key : order) {
-    const auto& cells = groups.at(key);
+    std::vector<CellRecord> cells;
+    for (const size_t each : groups.at(key)) cells.push_back(contents.cells[each]);
     for (size_t i = 0; i < cells.size(); ++i) {
-      for (size_t j = i + 1; j < cells.size(); ++j) put_pair(out, *cells[i], *cells[j]);
+      for (size_t j = i + 1; j < cells.size(); ++j) put_pair(out, cells[i], cells[j]);
     }
   }
   return table;

@@ -20,15 +20,21 @@ std::string unmet(const std::string& fine_tune, const Statuses& statuses) {
   return fmt::format("waits for fine-tune {}, which is {}", fine_tune, found->second);
 }
 
-/// The last attempt of each task that died, by what it was to compute.
-std::unordered_map<std::string, const AttemptRecord*> last_deaths(const StoreContents& contents) {
-  std::unordered_map<std::string, const AttemptRecord*> deaths;
+std::string death_of(const AttemptRecord& attempt) {
+  return fmt::format("{} ({}: {})", attempt.host, to_string(attempt.failure_kind), attempt.failure);
+}
+
+/// Where and of what the last attempt of each task died, by what it was to compute.
+std::unordered_map<std::string, std::string> last_deaths(const StoreContents& contents) {
+  std::unordered_map<std::string, std::string> deaths;
   for (const AttemptRecord& attempt : contents.attempts) {
     const bool died = attempt.status == "failed" || attempt.status == "lost";
-    if (attempt.kind == "fine_tune") {
-      deaths[attempt.task] = died ? &attempt : nullptr;
-    }
-    for (const std::string& cell : attempt.cells) deaths[cell] = died ? &attempt : nullptr;
+    const auto keep = [&](const std::string& id) {
+      deaths.erase(id);
+      if (died) deaths.emplace(id, death_of(attempt));
+    };
+    if (attempt.kind == "fine_tune") keep(attempt.task);
+    for (const std::string& cell : attempt.cells) keep(cell);
   }
   return deaths;
 }
@@ -52,11 +58,8 @@ std::map<std::string, std::string> why_cells_wait(const StoreContents& contents,
   const std::string otherwise = live ? "waits for a worker" : "no run is going on";
   const auto add = [&](const std::string& id, const std::string& fine_tune) {
     std::string reason = unmet(fine_tune, statuses);
-    if (const auto death = deaths.find(id);
-        reason.empty() && death != deaths.end() && death->second != nullptr) {
-      reason =
-          fmt::format("{}; its last attempt died on {} ({}: {})", otherwise, death->second->host,
-                      to_string(death->second->failure_kind), death->second->failure);
+    if (const auto death = deaths.find(id); reason.empty() && death != deaths.end()) {
+      reason = fmt::format("{}; its last attempt died on {}", otherwise, death->second);
     }
     reasons.emplace(id, reason.empty() ? otherwise : reason);
   };

@@ -47,7 +47,7 @@ std::string mismatch(const Task& task, const Outcome& outcome) {
 }
 
 void Reactor::number_on_from_the_store() {
-  std::unordered_map<std::string_view, int64_t> last;
+  std::unordered_map<std::string, int64_t> last;
   for (const AttemptRecord& attempt : store_.contents().attempts) {
     failures_.observe(attempt);
     int64_t& number = last[attempt.task];

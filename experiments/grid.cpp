@@ -98,7 +98,7 @@ class GridBuilder {
       fine_tune.shared_by.push_back(cell.id);
       id = fine_tune.parent;
     }
-    grid_.cells.push_back(std::move(cell));
+    grid_.cells.push_back(cell);
   }
 
   Grid take() { return std::move(grid_); }
@@ -261,13 +261,6 @@ std::vector<std::string> collapse_notes(const Sweep& sweep) {
 }
 
 }  // namespace
-
-std::vector<std::string> cell_ids(const std::vector<Cell>& cells) {
-  std::vector<std::string> ids;
-  ids.reserve(cells.size());
-  for (const Cell& cell : cells) ids.push_back(cell.id);
-  return ids;
-}
 
 Grid expand(const Sweep& sweep, const Digests& digests) {
   GridBuilder builder(sweep, digests);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/packed_vector.h"
 #include "experiments/sweep.h"
 
 namespace ropesweep {
@@ -54,15 +55,23 @@ void to_json(nlohmann::json& json, const FineTune& fine_tune);
 void from_json(const nlohmann::json& json, FineTune& fine_tune);
 void to_json(nlohmann::json& json, const Cell& cell);
 void from_json(const nlohmann::json& json, Cell& cell);
+void pack(Packer& out, const Cell& cell);
+void unpack(Unpacker& in, Cell& cell);
 
 struct Grid {
-  std::vector<Cell> cells;           ///< unique ids, in the order of the axes (last axis fastest)
+  PackedVector<Cell> cells;          ///< unique ids, in the order of the axes (last axis fastest)
   std::vector<FineTune> fine_tunes;  ///< parents before children
   std::vector<std::string> notes;    ///< what collapsed and why, for `plan`
 };
 
 /// Their ids, in their order.
-std::vector<std::string> cell_ids(const std::vector<Cell>& cells);
+template <typename Cells>
+std::vector<std::string> cell_ids(const Cells& cells) {
+  std::vector<std::string> ids;
+  ids.reserve(cells.size());
+  for (const Cell& cell : cells) ids.push_back(cell.id);
+  return ids;
+}
 
 /// Expands a sweep. Deterministic: same sweep and digests, same ids in the same order.
 Grid expand(const Sweep& sweep, const Digests& digests);

@@ -31,22 +31,23 @@ class TaskMaker {
 
   /// One task after another, so that a million of them need never be there at once.
   void make(const std::function<void(Task)>& take) {
-    std::vector<std::vector<const Cell*>> passes;   // cells that one pass answers
+    std::vector<std::vector<uint32_t>> passes;      // cells that one pass answers, by their place
     std::unordered_map<std::string, size_t> place;  // hash of what it is → index
-    for (const Cell& cell : grid_.cells) {
+    for (size_t i = 0; i < grid_.cells.size(); ++i) {
+      const Cell cell = grid_.cells[i];
       if (finished_.contains(cell.id)) continue;
       need(cell.fine_tune);
       const auto [found, is_new] = place.emplace(short_id(pass_key(cell)), passes.size());
       if (is_new) passes.emplace_back();
-      passes[found->second].push_back(&cell);
+      passes[found->second].push_back(static_cast<uint32_t>(i));
     }
     place.clear();
     for (const FineTune& fine_tune : grid_.fine_tunes) {
       if (needed_.contains(fine_tune.id)) take(fine_tune_task(fine_tune));
     }
-    for (const std::vector<const Cell*>& cells : passes) {
-      Task task = evaluation_task(*cells.front());
-      for (const Cell* cell : cells) task.cells.push_back(*cell);
+    for (const std::vector<uint32_t>& cells : passes) {
+      Task task = evaluation_task(grid_.cells[cells.front()]);
+      for (const uint32_t cell : cells) task.cells.push_back(grid_.cells[cell]);
       take(completed(std::move(task)));
     }
   }

@@ -1,136 +1,14 @@
 // A task's own bytes: ids as they are, numbers, and texts that others may have too by their number
-// in the pool. The canonical text of a cell is cut at its commas, since most pieces are of many.
+// in the pool.
 #include "experiments/task_pool.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 namespace ropesweep {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 20;
-
-/// Appends to a record.
-class Packer {
- public:
-  explicit Packer(TextPool& texts) : texts_(texts) {}
-
-  void number(uint64_t value) {
-    for (; value >= 128; value >>= 7) bytes.push_back(static_cast<uint8_t>(value | 128));
-    bytes.push_back(static_cast<uint8_t>(value));
-  }
-  void integer(int64_t value) { number(std::bit_cast<uint64_t>(value)); }
-  void real(double value) {
-    const auto raw = std::bit_cast<std::array<uint8_t, sizeof value>>(value);
-    bytes.insert(bytes.end(), raw.begin(), raw.end());
-  }
-  /// A text of its own.
-  void own(std::string_view text) {
-    number(text.size());
-    bytes.insert(bytes.end(), text.begin(), text.end());
-  }
-  void shared(std::string_view text) { number(texts_.number(text)); }
-  void pieces(std::string_view text) {
-    std::vector<uint32_t> numbers;
-    while (true) {
-      const size_t comma = text.find(',');
-      numbers.push_back(texts_.number(text.substr(0, comma)));
-      if (comma == std::string_view::npos) break;
-      text.remove_prefix(comma + 1);
-    }
-    number(numbers.size());
-    for (const uint32_t each : numbers) number(each);
-  }
-  /// A path that has the id in it, as most have.
-  void around(std::string_view text, std::string_view id) {
-    const size_t at = id.empty() ? std::string_view::npos : text.rfind(id);
-    number(at != std::string_view::npos ? 1 : 0);
-    shared(text.substr(0, at));
-    if (at != std::string_view::npos) shared(text.substr(at + id.size()));
-  }
-
-  std::vector<uint8_t> bytes;
-
- private:
-  TextPool& texts_;
-};
-
-/// Reads what Packer wrote, in its order.
-class Unpacker {
- public:
-  Unpacker(const uint8_t* at, const TextPool& texts) : at_(at), texts_(texts) {}
-
-  uint64_t number() {
-    uint64_t value = 0;
-    for (int shift = 0;; shift += 7) {
-      const uint8_t byte = *at_++;
-      value |= static_cast<uint64_t>(byte & 127) << shift;
-      if (byte < 128) return value;
-    }
-  }
-  int64_t integer() { return std::bit_cast<int64_t>(number()); }
-  double real() {
-    double value = 0;
-    std::memcpy(&value, at_, sizeof value);
-    at_ += sizeof value;
-    return value;
-  }
-  std::string own() {
-    const size_t size = number();
-    const auto* text = reinterpret_cast<const char*>(at_);
-    at_ += size;
-    return {text, size};
-  }
-  const std::string& shared() { return texts_[static_cast<uint32_t>(number())]; }
-  std::string pieces() {
-    std::string text;
-    for (size_t left = number(); left > 0; --left) {
-      text += shared();
-      if (left > 1) text += ',';
-    }
-    return text;
-  }
-  std::string around(const std::string& id) {
-    const bool has_id = number() == 1;
-    const std::string& before = shared();
-    return has_id ? before + id + shared() : before;
-  }
-
- private:
-  const uint8_t* at_;
-  const TextPool& texts_;
-};
-
-void pack_cell(const Cell& cell, Packer& out) {
-  out.own(cell.id);
-  for (const std::string* text :
-       {&cell.model, &cell.recipe, &cell.scheme, &cell.dataset, &cell.fine_tune}) {
-    out.shared(*text);
-  }
-  out.real(cell.train_scale);
-  out.real(cell.eval_scale);
-  out.integer(cell.context_length);
-  out.integer(cell.seed);
-  out.pieces(cell.canonical);
-}
-
-Cell unpack_cell(Unpacker& in) {
-  Cell cell;
-  cell.id = in.own();
-  for (std::string* text :
-       {&cell.model, &cell.recipe, &cell.scheme, &cell.dataset, &cell.fine_tune}) {
-    *text = in.shared();
-  }
-  cell.train_scale = in.real();
-  cell.eval_scale = in.real();
-  cell.context_length = in.integer();
-  cell.seed = in.integer();
-  cell.canonical = in.pieces();
-  return cell;
-}
 
 /// Without what every evaluation has for itself. A fine-tune is nobody's like, but for its cells.
 Task shared_part(const Task& task) {
@@ -150,15 +28,6 @@ Task shared_part(const Task& task) {
 }
 
 }  // namespace
-
-uint32_t TextPool::number(std::string_view text) {
-  const auto found = numbers_.find(text);
-  if (found != numbers_.end()) return found->second;
-  const auto number = static_cast<uint32_t>(texts_.size());
-  texts_.emplace_back(text);
-  numbers_.emplace(texts_.back(), number);
-  return number;
-}
 
 TaskPool::TaskPool(const std::vector<Task>& tasks) {
   entries_.reserve(tasks.size());
@@ -199,9 +68,9 @@ TaskPool::Entry TaskPool::pack(const Task& task) {
   out.number(task.needs.size());
   for (const std::string& need : task.needs) out.shared(need);
   out.number(task.cells.size());
-  for (const Cell& cell : task.cells) pack_cell(cell, out);
-  uint8_t* at = grow(out.bytes.size());
-  std::copy(out.bytes.begin(), out.bytes.end(), at);
+  for (const Cell& cell : task.cells) ropesweep::pack(out, cell);
+  uint8_t* at = grow(out.bytes().size());
+  std::copy(out.bytes().begin(), out.bytes().end(), at);
   const auto in_block = static_cast<uint64_t>(at - blocks_.back().data());
   return {((blocks_.size() - 1) << 32) | in_block, task.flops, common_of(task)};
 }
@@ -234,7 +103,8 @@ Task TaskPool::operator[](size_t index) const {
   task.memory_bytes = in.real();
   task.seed = in.integer();
   for (size_t left = in.number(); left > 0; --left) task.needs.push_back(in.shared());
-  for (size_t left = in.number(); left > 0; --left) task.cells.push_back(unpack_cell(in));
+  task.cells.resize(in.number());
+  for (Cell& cell : task.cells) unpack(in, cell);
   task.flops = entry.flops;
   return task;
 }

@@ -6,24 +6,13 @@
 #include <deque>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "experiments/packed.h"
 #include "experiments/task.h"
 
 namespace ropesweep {
-
-/// Texts, each kept once, by number.
-class TextPool {
- public:
-  uint32_t number(std::string_view text);
-  const std::string& operator[](uint32_t number) const { return texts_[number]; }
-
- private:
-  std::deque<std::string> texts_;  ///< never moves them
-  std::unordered_map<std::string_view, uint32_t> numbers_;
-};
 
 class TaskPool {
  public:

@@ -30,8 +30,8 @@ void append(Journal& journal, const nlohmann::json& event) {
 }
 
 /// `records` under `key`, some hundreds an event.
-template <typename Record>
-void append_all(Journal& journal, const char* key, const std::vector<Record>& records) {
+template <typename Records>
+void append_all(Journal& journal, const char* key, const Records& records) {
   for (size_t first = 0; first < records.size(); first += kRecordsPerEvent) {
     nlohmann::json event = empty_event();
     const size_t end = std::min(first + kRecordsPerEvent, records.size());
@@ -41,8 +41,8 @@ void append_all(Journal& journal, const char* key, const std::vector<Record>& re
 }
 
 /// What the records take in a journal, from evenly spaced ones of them.
-template <typename Record>
-int64_t estimated_bytes(const std::vector<Record>& records) {
+template <typename Records>
+int64_t estimated_bytes(const Records& records) {
   if (records.empty()) return 0;
   const size_t stride = std::max<size_t>(1, records.size() / kSampled);
   size_t bytes = 0, taken = 0;

@@ -34,9 +34,10 @@ StoreContents published_and_after(const Inspection& found) {
   scan_journal(found.paths.journal, applying_to(both, found.paths.journal),
                {.from = found.published->stamp.journal_bytes, .any_header = true});
   StoreContents contents = std::move(both).release();
-  for (CellRecord& record : contents.cells) {
-    const CellRecord* known = found.state.cell(record.cell.id);
-    if (known != nullptr && !known->cell.canonical.empty()) record.cell = known->cell;
+  for (size_t i = 0; i < contents.cells.size(); ++i) {
+    const auto known = found.state.cell(contents.cells[i].cell.id);
+    if (!known || known->cell.canonical.empty()) continue;
+    contents.cells.change(i, [&](CellRecord& record) { record.cell = known->cell; });
   }
   for (FineTuneRecord& record : contents.fine_tunes) {
     const FineTuneRecord* known = found.state.fine_tune(record.fine_tune.id);

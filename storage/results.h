@@ -64,9 +64,9 @@ struct Provenance {
 
 /// All that a store holds, in memory, in the order in which things were planned.
 struct StoreContents {
-  std::vector<CellRecord> cells;
+  PackedVector<CellRecord> cells;
   std::vector<FineTuneRecord> fine_tunes;
-  std::vector<AttemptRecord> attempts;
+  PackedVector<AttemptRecord> attempts;
   Provenance provenance;
 };
 
@@ -77,5 +77,10 @@ void to_json(nlohmann::json& json, const FineTuneRecord& record);
 void from_json(const nlohmann::json& json, FineTuneRecord& record);
 void to_json(nlohmann::json& json, const AttemptRecord& record);
 void from_json(const nlohmann::json& json, AttemptRecord& record);
+
+void pack(Packer& out, const CellRecord& record);
+void unpack(Unpacker& in, CellRecord& record);
+void pack(Packer& out, const AttemptRecord& record);
+void unpack(Unpacker& in, AttemptRecord& record);
 
 }  // namespace ropesweep

@@ -203,11 +203,12 @@ Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file) {
     if (file.has(name))
       record.outcome.curve = curve_from(file.table(name, columns_after_first("curves")));
   }
-  for (CellRecord& record : contents.cells) {
-    const std::string name = "samples/" + record.cell.id;
-    if (file.has(name)) {
+  for (size_t i = 0; i < contents.cells.size(); ++i) {
+    const std::string name = "samples/" + contents.cells[i].cell.id;
+    if (!file.has(name)) continue;
+    contents.cells.change(i, [&](CellRecord& record) {
       record.outcome.samples = samples_from(file.table(name, columns_after_first("samples")));
-    }
+    });
   }
   for (const std::string& name : file.text_attributes()) {
     if (name != "journal") contents.provenance.text[name] = file.text(name.c_str());

@@ -29,19 +29,18 @@ void reset(Record& record) {
 
 StoreState::StoreState(StoreContents contents) {
   contents_.provenance = std::move(contents.provenance);
-  for (CellRecord& record : contents.cells) add_cell(std::move(record));
+  for (const CellRecord& record : contents.cells) add_cell(record);
   for (FineTuneRecord& record : contents.fine_tunes) add_fine_tune(std::move(record));
-  for (const AttemptRecord& record : contents.attempts) attempt_of(record) = record;
+  for (const AttemptRecord& record : contents.attempts) set_attempt(record);
 }
 
-const CellRecord* StoreState::cell(const std::string& id) const {
-  const auto found = cells_.find(id);
-  return found == cells_.end() ? nullptr : &contents_.cells[found->second];
+std::optional<size_t> StoreState::row_of_cell(const std::string& id) const {
+  return cells_.find(id, [&](size_t row) { return contents_.cells[row].cell.id == id; });
 }
 
-CellRecord* StoreState::mutable_cell(const std::string& id) {
-  const auto found = cells_.find(id);
-  return found == cells_.end() ? nullptr : &contents_.cells[found->second];
+std::optional<CellRecord> StoreState::cell(const std::string& id) const {
+  const auto row = row_of_cell(id);
+  return row ? std::optional<CellRecord>(contents_.cells[*row]) : std::nullopt;
 }
 
 const FineTuneRecord* StoreState::fine_tune(const std::string& id) const {
@@ -61,18 +60,22 @@ bool StoreState::has_running() const {
          std::any_of(contents_.fine_tunes.begin(), contents_.fine_tunes.end(), is_running);
 }
 
-AttemptRecord& StoreState::attempt_of(const AttemptRecord& attempt) {
-  const auto [found, is_new] =
-      attempts_.try_emplace(attempt_key(attempt.task, attempt.number), contents_.attempts.size());
-  if (is_new) contents_.attempts.push_back(attempt);
-  return contents_.attempts[found->second];
+void StoreState::set_attempt(const AttemptRecord& attempt) {
+  const std::string key = attempt_key(attempt.task, attempt.number);
+  const auto known = attempts_.find(key, [&](size_t row) {
+    const AttemptRecord record = contents_.attempts[row];
+    return record.task == attempt.task && record.number == attempt.number;
+  });
+  if (known) return contents_.attempts.set(*known, attempt);
+  attempts_.add(key, contents_.attempts.size());
+  contents_.attempts.push_back(attempt);
 }
 
-void StoreState::add_cell(CellRecord record) {
+void StoreState::add_cell(const CellRecord& record) {
   check_names(record);
-  if (cells_.try_emplace(record.cell.id, contents_.cells.size()).second) {
-    contents_.cells.push_back(std::move(record));
-  }
+  if (row_of_cell(record.cell.id)) return;
+  cells_.add(record.cell.id, contents_.cells.size());
+  contents_.cells.push_back(record);
 }
 
 void StoreState::add_fine_tune(FineTuneRecord record) {
@@ -107,10 +110,10 @@ void StoreState::planned(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("cells")) {
     CellRecord record;
     json.get_to(record.cell);
-    if (CellRecord* known = mutable_cell(record.cell.id)) {
-      known->cell = std::move(record.cell);  // an imported one lacks its canonical text
+    if (const auto row = row_of_cell(record.cell.id)) {  // an imported one lacks its canonical text
+      contents_.cells.change(*row, [&](CellRecord& known) { known.cell = std::move(record.cell); });
     } else {
-      add_cell(std::move(record));
+      add_cell(record);
     }
   }
   for (const nlohmann::json& json : event.at("fine_tunes")) {
@@ -127,11 +130,11 @@ void StoreState::planned(const nlohmann::json& event) {
 
 void StoreState::imported(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("cells")) {
-    CellRecord record = json.get<CellRecord>();
-    if (CellRecord* known = mutable_cell(record.cell.id)) {
-      *known = std::move(record);
+    const auto record = json.get<CellRecord>();
+    if (const auto row = row_of_cell(record.cell.id)) {
+      contents_.cells.set(*row, record);
     } else {
-      add_cell(std::move(record));
+      add_cell(record);
     }
   }
   for (const nlohmann::json& json : event.at("fine_tunes")) {
@@ -143,8 +146,7 @@ void StoreState::imported(const nlohmann::json& event) {
     }
   }
   for (const nlohmann::json& json : event.at("attempts")) {
-    const AttemptRecord record = json.get<AttemptRecord>();
-    attempt_of(record) = record;
+    set_attempt(json.get<AttemptRecord>());
   }
   for (const auto& [key, value] : event.at("provenance").items()) {
     contents_.provenance.text[key] = value.get<std::string>();
@@ -152,13 +154,12 @@ void StoreState::imported(const nlohmann::json& event) {
 }
 
 void StoreState::attempt_started(const nlohmann::json& event) {
-  const AttemptRecord attempt = event.at("attempt").get<AttemptRecord>();
-  AttemptRecord& known = attempt_of(attempt);
-  known = attempt;
-  known.status = "running";
+  auto attempt = event.at("attempt").get<AttemptRecord>();
+  attempt.status = "running";
+  set_attempt(attempt);
   if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) record->status = "running";
   for (const std::string& id : attempt.cells) {
-    if (CellRecord* record = mutable_cell(id)) record->status = "running";
+    change_cell(id, [](CellRecord& record) { record.status = "running"; });
   }
 }
 
@@ -176,17 +177,17 @@ void StoreState::skipped(const nlohmann::json& event) {
   outcome.failure_kind = FailureKind::user;
   outcome.failure = event.at("reason").get<std::string>();
   const std::string id = event.at("id").get<std::string>();
-  if (CellRecord* record = mutable_cell(id)) set_ending(*record, outcome, "skipped");
+  change_cell(id, [&](CellRecord& record) { set_ending(record, outcome, "skipped"); });
   if (FineTuneRecord* record = mutable_fine_tune(id)) set_ending(*record, outcome, "skipped");
 }
 
 void StoreState::rerun(const nlohmann::json& event) {
   for (const nlohmann::json& json : event.at("ids")) {
     const std::string id = json.get<std::string>();
-    if (CellRecord* record = mutable_cell(id)) {
-      reset(*record);
-      record->finished_at = 0;
-    }
+    change_cell(id, [](CellRecord& record) {
+      reset(record);
+      record.finished_at = 0;
+    });
     if (FineTuneRecord* record = mutable_fine_tune(id)) {
       reset(*record);
       record->seconds = 0;
@@ -195,14 +196,19 @@ void StoreState::rerun(const nlohmann::json& event) {
 }
 
 void StoreState::interrupted(const nlohmann::json& event) {
-  for (AttemptRecord& attempt : contents_.attempts) {
+  for (size_t row = 0; row < contents_.attempts.size(); ++row) {
+    AttemptRecord attempt = contents_.attempts[row];
     if (attempt.status != "running") continue;
     attempt.status = "lost";
     attempt.failure_kind = FailureKind::transient;
     attempt.failure = event.at("reason").get<std::string>();
+    contents_.attempts.set(row, attempt);
   }
-  for (CellRecord& record : contents_.cells) {
-    if (record.status == "running") record.status = "pending";
+  for (size_t row = 0; row < contents_.cells.size(); ++row) {
+    CellRecord record = contents_.cells[row];
+    if (record.status != "running") continue;
+    record.status = "pending";
+    contents_.cells.set(row, record);
   }
   for (FineTuneRecord& record : contents_.fine_tunes) {
     if (record.status == "running") record.status = "pending";

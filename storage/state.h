@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -11,6 +12,7 @@
 
 #include "storage/migrations.h"
 #include "storage/results.h"
+#include "storage/row_index.h"
 
 namespace ropesweep {
 
@@ -40,14 +42,13 @@ class StoreState {
 
   const StoreContents& contents() const { return contents_; }
   StoreContents release() && { return std::move(contents_); }
-  bool has(const std::string& id) const { return cells_.contains(id) || fine_tunes_.contains(id); }
 
   /// For what is left of a damaged journal: results of cells and fine-tunes that no event planned
   /// are kept, under their ids alone; a later plan names them.
   void keep_unplanned_results() { keep_unplanned_ = true; }
 
-  /// Null when unknown.
-  const CellRecord* cell(const std::string& id) const;
+  /// Nothing when unknown.
+  std::optional<CellRecord> cell(const std::string& id) const;
   const FineTuneRecord* fine_tune(const std::string& id) const;
   /// True when some attempt has not ended.
   bool has_running() const;
@@ -57,7 +58,7 @@ class StoreState {
   void apply(const nlohmann::json& event);
 
  private:
-  void add_cell(CellRecord record);
+  void add_cell(const CellRecord& record);
   void add_fine_tune(FineTuneRecord record);
   void planned(const nlohmann::json& event);
   void imported(const nlohmann::json& event);
@@ -73,14 +74,19 @@ class StoreState {
   void skipped(const nlohmann::json& event);
   void rerun(const nlohmann::json& event);
   void interrupted(const nlohmann::json& event);
-  AttemptRecord& attempt_of(const AttemptRecord& attempt);
-  CellRecord* mutable_cell(const std::string& id);
+  void set_attempt(const AttemptRecord& attempt);
+  std::optional<size_t> row_of_cell(const std::string& id) const;
+  /// `change(CellRecord&)` when there is such a cell.
+  template <typename Change>
+  void change_cell(const std::string& id, const Change& change) {
+    if (const auto row = row_of_cell(id)) contents_.cells.change(*row, change);
+  }
   FineTuneRecord* mutable_fine_tune(const std::string& id);
 
   StoreContents contents_;
   bool keep_unplanned_ = false;
-  std::unordered_map<std::string, size_t> cells_, fine_tunes_;
-  std::unordered_map<std::string, size_t> attempts_;  ///< by "TASK NUMBER"
+  std::unordered_map<std::string, size_t> fine_tunes_;
+  RowIndex cells_, attempts_;  ///< by id; by "TASK NUMBER"
 };
 
 }  // namespace ropesweep

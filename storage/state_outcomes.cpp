@@ -36,11 +36,11 @@ void StoreState::attempt_ended(const nlohmann::json& event) {
     attempt.failure_kind = outcome.failure_kind;
     attempt.failure = outcome.failure;
   }
-  attempt_of(attempt) = attempt;
+  set_attempt(attempt);
   if (keep_unplanned_) add_unplanned(outcome);
   if (counts(attempt, outcome)) {
     for (const std::string& id : ids) {
-      if (CellRecord* record = mutable_cell(id)) ++record->attempts;
+      change_cell(id, [](CellRecord& record) { ++record.attempts; });
     }
     if (FineTuneRecord* record = mutable_fine_tune(attempt.task)) ++record->attempts;
   }
@@ -55,13 +55,13 @@ void StoreState::attempt_ended(const nlohmann::json& event) {
 
 void StoreState::accept(const AttemptRecord& attempt, const Outcome& outcome) {
   for (const CellOutcome& result : outcome.cells) {
-    CellRecord* record = mutable_cell(result.cell);
-    if (record == nullptr) continue;
-    set_ending(*record, outcome, "finished");
-    record->outcome = result;
-    record->device = outcome.device;
-    record->type = outcome.type;
-    record->finished_at = attempt.started_at + attempt.seconds;
+    change_cell(result.cell, [&](CellRecord& record) {
+      set_ending(record, outcome, "finished");
+      record.outcome = result;
+      record.device = outcome.device;
+      record.type = outcome.type;
+      record.finished_at = attempt.started_at + attempt.seconds;
+    });
   }
   for (const FineTuneOutcome& result : outcome.fine_tunes) {
     FineTuneRecord* record = mutable_fine_tune(result.fine_tune);
@@ -79,12 +79,12 @@ void StoreState::diverged(const AttemptRecord& attempt, const std::vector<std::s
                           const Outcome& outcome) {
   accept(attempt, outcome);  // the curve up to there, figures if there are any
   for (const std::string& id : ids) {
-    if (CellRecord* record = mutable_cell(id)) {
-      set_ending(*record, outcome, "diverged");
-      record->device = outcome.device;
-      record->type = outcome.type;
-      record->finished_at = attempt.started_at + attempt.seconds;
-    }
+    change_cell(id, [&](CellRecord& record) {
+      set_ending(record, outcome, "diverged");
+      record.device = outcome.device;
+      record.type = outcome.type;
+      record.finished_at = attempt.started_at + attempt.seconds;
+    });
     if (FineTuneRecord* record = mutable_fine_tune(id)) set_ending(*record, outcome, "diverged");
   }
 }
@@ -94,12 +94,11 @@ void StoreState::reject(const AttemptRecord& attempt, const std::vector<std::str
   const char* status = final_failure ? "failed" : "pending";
   for (const std::string& id : ids) {
     // A late failure does not undo what another attempt has finished.
-    CellRecord* cell_record = mutable_cell(id);
-    if (cell_record != nullptr &&
-        (cell_record->status == "running" || cell_record->status == "pending")) {
-      set_ending(*cell_record, outcome, status);
-      if (final_failure) cell_record->finished_at = attempt.started_at + attempt.seconds;
-    }
+    change_cell(id, [&](CellRecord& record) {
+      if (record.status != "running" && record.status != "pending") return;
+      set_ending(record, outcome, status);
+      if (final_failure) record.finished_at = attempt.started_at + attempt.seconds;
+    });
     FineTuneRecord* record = mutable_fine_tune(id);
     if (record != nullptr && (record->status == "running" || record->status == "pending")) {
       set_ending(*record, outcome, status);
@@ -111,7 +110,7 @@ void StoreState::add_unplanned(const Outcome& outcome) {
   for (const CellOutcome& result : outcome.cells) {
     CellRecord record;
     record.cell.id = result.cell;
-    add_cell(std::move(record));
+    add_cell(record);
   }
   for (const FineTuneOutcome& result : outcome.fine_tunes) {
     FineTuneRecord record;

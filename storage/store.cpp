@@ -61,7 +61,7 @@ class JournaledStore final : public Store {
   const StoreContents& contents() const override { return state_.contents(); }
   const std::filesystem::path& directory() const override { return directory_; }
 
-  void plan(const std::vector<Cell>& cells, const std::vector<FineTune>& fine_tunes) override {
+  void plan(const PackedVector<Cell>& cells, const std::vector<FineTune>& fine_tunes) override {
     nlohmann::json event = planned_event();
     for (const FineTune& fine_tune : fine_tunes) {
       if (is_unknown(fine_tune)) event["fine_tunes"].push_back(fine_tune);
@@ -177,15 +177,15 @@ class JournaledStore final : public Store {
 
   /// New, or known by its result alone (from a published file, or a journal that lost a part).
   bool is_unknown(const Cell& cell) const {
-    const CellRecord* known = state_.cell(cell.id);
-    return known == nullptr || (known->cell.canonical.empty() && !cell.canonical.empty());
+    const auto known = state_.cell(cell.id);
+    return !known || (known->cell.canonical.empty() && !cell.canonical.empty());
   }
 
   /// New, or shared by other cells than the store knows.
   bool is_unknown(const FineTune& fine_tune) const {
-    if (!state_.has(fine_tune.id)) return true;
-    const FineTune& known = state_.fine_tune(fine_tune.id)->fine_tune;
-    return known.shared_by != fine_tune.shared_by || known.canonical != fine_tune.canonical;
+    const FineTuneRecord* known = state_.fine_tune(fine_tune.id);
+    return known == nullptr || known->fine_tune.shared_by != fine_tune.shared_by ||
+           known->fine_tune.canonical != fine_tune.canonical;
   }
 
   void record(const nlohmann::json& event) {
@@ -216,8 +216,8 @@ class JournaledStore final : public Store {
     }
     if (settled.empty()) return;
     const auto has_ended = [&](const std::string& id) {
-      const CellRecord* record = state_.cell(id);
-      return record != nullptr && is_settled(record->status);
+      const auto record = state_.cell(id);
+      return record && is_settled(record->status);
     };
     for (const AttemptRecord& attempt : contents().attempts) {
       const auto found = settled.find(attempt.task);

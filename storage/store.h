@@ -25,7 +25,7 @@ class Store {
 
   // Each of these is buffered, applied to contents() at once, and durable after the next sync().
   /// Adds cells and fine-tunes that the store lacks, as pending; what it has keeps its results.
-  virtual void plan(const std::vector<Cell>& cells, const std::vector<FineTune>& fine_tunes) = 0;
+  virtual void plan(const PackedVector<Cell>& cells, const std::vector<FineTune>& fine_tunes) = 0;
   virtual void provenance(const std::string& key, const std::string& value) = 0;
   virtual void attempt_started(const AttemptRecord& attempt) = 0;
   /// What a running fine-tune has reached, with the steps since the last call (Losses). The

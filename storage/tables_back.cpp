@@ -143,14 +143,15 @@ StoreContents contents_from(const Table& cells, const Table& internal_cells,
                             const Table& attempts) {
   StoreContents contents;
   const RowReader in(cells), internal(internal_cells);
-  for (size_t row = 0; row < row_count(cells); ++row) {
+  for (size_t row = 0; row < row_count(cells);) {
+    CellRecord record = cell_from(in, row);
+    check_names(record);
     // A cell's rows, one a metric, stand together.
-    if (contents.cells.empty() || contents.cells.back().cell.id != in.text("id", row)) {
-      contents.cells.push_back(cell_from(in, row));
-      check_names(contents.cells.back());
+    for (; row < row_count(cells) && in.text("id", row) == record.cell.id; ++row) {
+      if (in.text("metric", row).empty()) continue;
+      record.outcome.measures.push_back(measure_from(in, internal, row));
     }
-    if (in.text("metric", row).empty()) continue;
-    contents.cells.back().outcome.measures.push_back(measure_from(in, internal, row));
+    contents.cells.push_back(record);
   }
   for (size_t row = 0; row < row_count(fine_tunes); ++row) {
     contents.fine_tunes.push_back(

@@ -171,7 +171,8 @@ TEST(Pairs, AreAllTwosOfTheSameSamples) {
                     record_of("d", "yarn", 512, both, answers("1111")),
                     record_of("e", "yarn", 256, both, answers("1111")),
                     record_of("f", "yarn", 256, both, {})};
-  contents.cells[4].cell.canonical = R"({"data":{"digest":"other"}})";
+  contents.cells.change(
+      4, [](CellRecord& record) { record.cell.canonical = R"({"data":{"digest":"other"}})"; });
   const Table table = make_pairs(contents);
   EXPECT_THAT(column(table, "cell_a").texts, ElementsAre("a", "a", "a", "b"));
   EXPECT_THAT(column(table, "cell_b").texts, ElementsAre("b", "b", "c", "c"));
@@ -181,7 +182,9 @@ TEST(Pairs, AreAllTwosOfTheSameSamples) {
   EXPECT_THAT(column(table, "count").numbers, ElementsAre(4, 4, 4, 4));
   EXPECT_THAT(column(table, "scheme_a").texts, ElementsAre("none", "none", "none", "yarn"));
   // More rows of the same samples make no other samples.
-  contents.cells[1].cell.canonical = R"({"data":{"by_position":"16","digest":"d"}})";
+  contents.cells.change(1, [](CellRecord& record) {
+    record.cell.canonical = R"({"data":{"by_position":"16","digest":"d"}})";
+  });
   EXPECT_EQ(column(make_pairs(contents), "cell_a").texts.size(), 4u);
 }
 

@@ -65,7 +65,7 @@ TEST_F(ReportTest, ClaimsNoRankingWithinTheErrors) {
   EXPECT_THAT(close, Not(HasSubstr("class=\"best\"")));
   EXPECT_THAT(close, HasSubstr("<h1>my &lt;sweep&gt;</h1>"));
 
-  contents.cells[1] = accuracy_cell("b", "yarn", 256, 95);
+  contents.cells.set(1, accuracy_cell("b", "yarn", 256, 95));
   const std::string apart = page(contents);
   EXPECT_THAT(apart, HasSubstr("At 256 tokens <b>yarn</b> is best"));
   EXPECT_THAT(apart, HasSubstr("class=\"best\">95.0 %"));
@@ -82,8 +82,8 @@ TEST_F(ReportTest, SaysWhereOnlyPairedDifferencesTell) {
   StoreContents contents;
   contents.cells = {accuracy_cell("a", "none", 256, 75), accuracy_cell("b", "yarn", 256, 85)};
   EXPECT_THAT(page(contents), HasSubstr("the schemes are <b>not distinguishable</b>"));
-  contents.cells[0].outcome.samples = answers(75);
-  contents.cells[1].outcome.samples = answers(85);
+  contents.cells.change(0, [](CellRecord& record) { record.outcome.samples = answers(75); });
+  contents.cells.change(1, [](CellRecord& record) { record.outcome.samples = answers(85); });
   const std::string html = page(contents);
   EXPECT_THAT(html,
               HasSubstr("At 256 tokens <b>yarn</b> is best. The interval of <b>yarn</b> overlaps "
@@ -99,8 +99,9 @@ TEST_F(ReportTest, ShowsContextsDepthsPositionsAndFindings) {
   for (const int64_t length : {256, 512}) {
     for (const char* scheme : {"none", "linear", "yarn"}) {
       const std::string id = scheme + std::to_string(length);
-      contents.cells.push_back(accuracy_cell(id, scheme, length, length == 256 ? 90 : 30));
-      contents.cells.back().outcome.measures.push_back({"accuracy@0.3", 10, 0, 0, 7, 0, 0, 0});
+      CellRecord answered = accuracy_cell(id, scheme, length, length == 256 ? 90 : 30);
+      answered.outcome.measures.push_back({"accuracy@0.3", 10, 0, 0, 7, 0, 0, 0});
+      contents.cells.push_back(answered);
       CellRecord loss = accuracy_cell("l" + id, scheme, length, 0);
       loss.cell.dataset = "book";
       loss.outcome.measures = {{"ppl_token", 2, 200, 100, 0, 20200, 10100, 5200},

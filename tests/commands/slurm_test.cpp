@@ -81,13 +81,15 @@ TEST(IdleStarts, CountsUntilSomethingIsDone) {
 
 TEST(Advice, NamesWhatFailedAndTheCommands) {
   StoreContents contents;
-  contents.cells.resize(8);
+  CellRecord record;
+  record.status = "failed";
+  record.failure = "data.jsonl:3: torn";
   for (size_t i = 0; i < 7; ++i) {
-    contents.cells[i].cell.id = "cell-" + std::to_string(i);
-    contents.cells[i].status = "failed";
-    contents.cells[i].failure = "data.jsonl:3: torn";
+    record.cell.id = "cell-" + std::to_string(i);
+    contents.cells.push_back(record);
   }
-  contents.cells[7].status = "skipped";
+  record.status = "skipped";
+  contents.cells.push_back(record);
   const std::string text = advice(3, contents, "/s/it's.h5", "/s/it's.sbatch");
   EXPECT_THAT(text, HasSubstr("7 cells failed, 1 were skipped"));
   EXPECT_THAT(text, HasSubstr("cell-4"));

@@ -25,10 +25,11 @@ class FakeStore : public Store {
   const StoreContents& contents() const override { return contents_; }
   const std::filesystem::path& directory() const override { return directory_; }
 
-  void plan(const std::vector<Cell>& cells, const std::vector<FineTune>& fine_tunes) override {
+  void plan(const PackedVector<Cell>& cells, const std::vector<FineTune>& fine_tunes) override {
     for (const Cell& cell : cells) {
-      contents_.cells.push_back({});
-      contents_.cells.back().cell = cell;
+      CellRecord record;
+      record.cell = cell;
+      contents_.cells.push_back(record);
     }
     for (const FineTune& fine_tune : fine_tunes) {
       contents_.fine_tunes.push_back({});
@@ -98,19 +99,14 @@ class FakeStore : public Store {
     return "";
   }
 
-  StoreContents contents_;
-  std::vector<AttemptRecord> started;
-  std::vector<FineTuneOutcome> told;
-  std::vector<Ended> ended;
-  bool disk_full = false;
-  int syncs = 0;
-
- private:
-  void set_status(const std::string& id, const std::string& status, const std::string& failure) {
-    for (CellRecord& record : contents_.cells) {
+  void set_status(const std::string& id, const std::string& status,
+                  const std::string& failure = "") {
+    for (size_t i = 0; i < contents_.cells.size(); ++i) {
+      CellRecord record = contents_.cells[i];
       if (record.cell.id == id) {
         record.status = status;
         record.failure = failure;
+        contents_.cells.set(i, record);
       }
     }
     for (FineTuneRecord& record : contents_.fine_tunes) {
@@ -121,6 +117,14 @@ class FakeStore : public Store {
     }
   }
 
+  StoreContents contents_;
+  std::vector<AttemptRecord> started;
+  std::vector<FineTuneOutcome> told;
+  std::vector<Ended> ended;
+  bool disk_full = false;
+  int syncs = 0;
+
+ private:
   std::filesystem::path directory_ = "/nonexistent";
 };
 

@@ -154,10 +154,10 @@ TEST(CompletionCode, IsTheStoresWord) {
   plan(store, {evaluation_task("e", "base")});
   const std::vector<std::string> cells = {"e-short", "e-long"};
   EXPECT_EQ(completion_code(store.contents(), cells), 75);
-  store.contents_.cells[0].status = "finished";
-  store.contents_.cells[1].status = "diverged";
+  store.set_status("e-short", "finished");
+  store.set_status("e-long", "diverged");
   EXPECT_EQ(completion_code(store.contents(), cells), 0);
-  store.contents_.cells[1].status = "skipped";
+  store.set_status("e-long", "skipped");
   EXPECT_EQ(completion_code(store.contents(), cells), 3);
   EXPECT_EQ(completion_code(store.contents(), {"e-short"}), 0) << "other sweeps' cells don't count";
 }

@@ -105,7 +105,7 @@ TEST_F(CheckTest, RebuildsADamagedOrMissingPublishedFile) {
 
 TEST_F(CheckTest, TellsAPublishedFileThatDiffersFromItsJournal) {
   StoreContents contents = read_store(file_);
-  contents.cells[0].outcome.measures[0].sum_nll += 1;
+  contents.cells.change(0, [](CellRecord& cell) { cell.outcome.measures[0].sum_nll += 1; });
   write_snapshot(file_, contents, read_snapshot_stamp(file_));
   EXPECT_NE(findings().find("/cells differs"), std::string::npos) << findings();
   EXPECT_TRUE(check_store(file_, true).repaired);

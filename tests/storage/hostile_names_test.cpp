@@ -35,7 +35,7 @@ TEST(HostileNames, IdsThatAreNoNamesOfFilesAreRefused) {
   }
   StoreState state;
   state.apply(planned("cell", "0123456789abcdef0123"));
-  EXPECT_TRUE(state.has("cell"));
+  EXPECT_TRUE(state.cell("cell"));
 }
 
 TEST(HostileNames, CheckpointsLieBelowTheStore) {
@@ -50,7 +50,7 @@ TEST(HostileNames, CheckpointsLieBelowTheStore) {
   contents.fine_tunes.emplace_back();
   contents.fine_tunes.back().fine_tune.id = "tune";
   contents.fine_tunes.back().outcome.checkpoint = "checkpoints/tune";
-  EXPECT_TRUE(StoreState(contents).has("tune"));
+  EXPECT_NE(StoreState(contents).fine_tune("tune"), nullptr);
 }
 
 TEST(PatientIo, SaysThatItLivesWhileAJobLasts) {

@@ -118,17 +118,17 @@ TEST(PublishedFile, KeepsSamplesAndOddTexts) {
 /// A cell of two documents, and one of two answers.
 StoreContents contents_with_records() {
   StoreContents contents;
-  for (const char* id : {"documents", "answers"}) {
+  const auto add = [&](const char* id, const std::vector<SampleRecord>& samples) {
     CellRecord record;
     record.cell = testing::make_cell(id, "yarn", 256);
     record.status = "finished";
     record.outcome = testing::make_cell_outcome(id);
+    record.outcome.samples = samples;
     contents.cells.push_back(record);
-  }
-  contents.cells[0].outcome.samples = {{0, "", "", false, "", false, 60, 120, 2, 3.5},
-                                       {3, "", "", false, "", false, 40, 80.25, 1, 2}};
-  contents.cells[1].outcome.samples = {{0, "", "", true, "start", true, 5},
-                                       {1, "", "", false, "end", false, 50}};
+  };
+  add("documents", {{0, "", "", false, "", false, 60, 120, 2, 3.5},
+                    {3, "", "", false, "", false, 40, 80.25, 1, 2}});
+  add("answers", {{0, "", "", true, "start", true, 5}, {1, "", "", false, "end", false, 50}});
   return contents;
 }
 
@@ -170,7 +170,9 @@ TEST(PublishedFile, OfBeforeThereWereRecordsOpens) {
   const TemporaryFolder directory;
   const auto file = directory / "s.h5";
   StoreContents contents = contents_with_records();
-  contents.cells[1].outcome.samples = {{4, "said", "42", true, "0.35", true, 9, 1, 1, 1}};
+  contents.cells.change(1, [](CellRecord& cell) {
+    cell.outcome.samples = {{4, "said", "42", true, "0.35", true, 9, 1, 1, 1}};
+  });
   write_snapshot(file, contents, {});
   {
     const Hdf5File h5(H5Fopen(file.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), "open");

@@ -206,6 +206,7 @@ FileTensor SafetensorsReader::tensor(const std::string& name) const {
 
 std::vector<float> to_f32(const FileTensor& tensor) {
   std::vector<float> values(tensor.bytes.size() / size_of(tensor.type));
+  if (values.empty()) return values;  // without memory, which memcpy demands even of no bytes
   if (tensor.type == FileType::f32) {
     std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
     return values;
@@ -220,6 +221,7 @@ std::vector<float> to_f32(const FileTensor& tensor) {
 
 std::vector<uint16_t> to_bf16(const FileTensor& tensor) {
   std::vector<uint16_t> values(tensor.bytes.size() / size_of(tensor.type));
+  if (values.empty()) return values;
   if (tensor.type == FileType::bf16) {
     std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
     return values;
