@@ -4,9 +4,11 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "experiments/output_file.h"
 #include "storage/posix_file.h"
 
 namespace ropesweep {
@@ -118,7 +120,8 @@ BlockFile::Block& BlockFile::take_over_oldest(uint64_t index) {
   if (!node.empty()) fresh.bytes = std::move(node.mapped().bytes);
   fresh.bytes.assign(kBlockBytes, 0);
   if (stored(index).there) {
-    read_at(file_, static_cast<int64_t>(index * kBlock), fresh.bytes, path_);
+    const size_t count = read_at(file_, static_cast<int64_t>(index * kBlock), fresh.bytes, path_);
+    if (count < kBlockBytes) throw_file_error(path_, "be read back", EIO);  // cut by someone
   }
   return blocks_.emplace(index, std::move(fresh)).first->second;
 }
