@@ -1,7 +1,7 @@
 // The driver's callbacks, and the file that is made with it.
 #include "storage/block_file_driver.h"
 
-#if __has_include(<H5FDdevelop.h>)  // since HDF5 1.14
+#if __has_include(<H5FDdevelop.h>)  // since HDF5 1.13
 #include <H5FDdevelop.h>
 #endif
 
@@ -76,7 +76,7 @@ H5FD_class_t driver_class() {
   H5FD_class_t driver{};
 #ifdef H5FD_CLASS_VERSION
   driver.version = H5FD_CLASS_VERSION;
-  driver.value = static_cast<H5FD_class_value_t>(600);  // of those left to anyone
+  driver.value = static_cast<H5FD_class_value_t>(400);  // 256 to 511 are nobody's
 #endif
   driver.name = "ropesweep_blocks";
   driver.maxaddr = haddr_t{1} << 62;
