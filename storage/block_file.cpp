@@ -40,6 +40,18 @@ uint32_t crc_of(std::span<const uint8_t> bytes) {
 BlockFile::BlockFile(const OwnedDescriptor& file, std::filesystem::path path)
     : file_(file), path_(std::move(path)) {}
 
+/// False when `work` throws; kept is what was thrown first.
+template <typename Work>
+bool BlockFile::attempt(const Work& work) noexcept {
+  try {
+    work();
+    return true;
+  } catch (...) {
+    if (!failure_) failure_ = std::current_exception();
+    return false;
+  }
+}
+
 bool BlockFile::write(uint64_t offset, std::span<const uint8_t> bytes) noexcept {
   return attempt([&] {
     for_each_piece(offset, bytes.size(),
@@ -86,16 +98,6 @@ void BlockFile::finish(uint64_t length) {
     store(index, block, static_cast<size_t>(std::min(kBlock, length - index * kBlock)));
   }
   if (disk_end_ != length) resize_file(file_, static_cast<int64_t>(length), path_);
-}
-
-bool BlockFile::attempt(const std::function<void()>& work) noexcept {
-  try {
-    work();
-    return true;
-  } catch (...) {
-    if (!failure_) failure_ = std::current_exception();
-    return false;
-  }
 }
 
 BlockFile::Block& BlockFile::block(uint64_t index) {

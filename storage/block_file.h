@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <span>
 #include <vector>
@@ -52,7 +51,8 @@ class BlockFile {
     uint32_t crc = 0;
   };
 
-  bool attempt(const std::function<void()>& work) noexcept;
+  template <typename Work>
+  bool attempt(const Work& work) noexcept;
   Block& block(uint64_t index);
   Block& take_over_oldest(uint64_t index);
   void store(uint64_t index, Block& block, size_t count);

@@ -6,6 +6,8 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <random>
 
 #include "experiments/output_file.h"
@@ -28,7 +30,7 @@ class BlockFileTest : public ::testing::Test {
       const size_t begin = offset(random_);
       const size_t count = std::min(size_t{1} << logarithm(random_), kTooMuch - begin);
       std::vector<uint8_t> bytes(count);
-      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_());
+      std::iota(bytes.begin(), bytes.end(), static_cast<uint8_t>(random_()));
       EXPECT_TRUE(blocks_.write(begin, bytes));
       std::ranges::copy(bytes, expected_.begin() + static_cast<std::ptrdiff_t>(begin));
     }

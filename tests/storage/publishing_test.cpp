@@ -39,8 +39,7 @@ void fill_large(Store& store) {
     if (random() % 4 == 0) {
       store.attempt_ended(attempt, {cell.id}, make_evaluation({cell.id}), false);
     } else {
-      std::string text(kTextBytes, ' ');
-      for (char& each : text) each = static_cast<char>('a' + random() % 26);
+      const std::string text(kTextBytes, static_cast<char>('a' + random() % 26));
       store.attempt_ended(attempt, {cell.id}, make_failure(FailureKind::user, text), true);
     }
   }
@@ -111,7 +110,7 @@ TEST_F(Publishing, AFullDiskIsOurErrorWhereverItEndsAndLeavesTheOldFile) {
   const size_t whole = std::filesystem::file_size(file_);
   write_snapshot(file_, {}, {"old", 1});
   const std::vector<uint8_t> old = read_file(file_);
-  for (size_t room = 0; room < whole; room += whole / 8) {
+  for (size_t room = 0; room < whole; room += whole / 5) {
     const std::string error = error_with_room_for(room);
     EXPECT_NE(error.find(beside_.string() + ": cannot be written"), std::string::npos) << error;
     EXPECT_NE(error.find("free some space"), std::string::npos) << error;
