@@ -43,8 +43,13 @@ std::string without_nul(std::string text) {
 }
 
 TableFormats::TableFormats()
-    : text(hdf5_text_type()), compact(H5Pcreate(H5P_DATASET_CREATE), "prepare a dataset") {
+    : text(hdf5_text_type()),
+      compact(H5Pcreate(H5P_DATASET_CREATE), "prepare a dataset"),
+      transfer(H5Pcreate(H5P_DATASET_XFER), "prepare a transfer") {
   hdf5_check(H5Pset_layout(compact, H5D_COMPACT), "prepare a dataset");
+  // HDF5 clears all of it for each column: its own MiB costs more than a small table's data.
+  constexpr size_t kConversionBytes = size_t{64} << 10;
+  hdf5_check(H5Pset_buffer(transfer, kConversionBytes, nullptr, nullptr), "prepare a transfer");
 }
 
 TableWriter::TableWriter(const TableFormats& formats, hid_t parent, const std::string& name,
@@ -71,7 +76,7 @@ void TableWriter::write(hid_t dataset, hid_t memory, const Column& column) const
   if (column.is_text) {
     std::vector<std::string> cleaned;
     const std::vector<const char*> texts = pointers_to(column.texts, cleaned);
-    hdf5_check(H5Dwrite(dataset, formats_.text, memory, space_, H5P_DEFAULT, texts.data()),
+    hdf5_check(H5Dwrite(dataset, formats_.text, memory, space_, formats_.transfer, texts.data()),
                "write column " + column.name);
   } else {
     // Integers convert exactly: they came from int64 below 2^53.

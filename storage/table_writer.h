@@ -16,7 +16,8 @@ std::string without_nul(std::string text);
 struct TableFormats {
   TableFormats();
   Hdf5Type text;
-  Hdf5Properties compact;  ///< data in the object header
+  Hdf5Properties compact;   ///< data in the object header
+  Hdf5Properties transfer;  ///< with little memory to convert in
 };
 
 class TableWriter {
