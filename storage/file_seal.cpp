@@ -11,23 +11,21 @@ namespace ropesweep {
 namespace {
 
 constexpr char kMagic[8] = {'r', 'o', 'p', 'e', 's', 'w', 'p', 'E'};
-constexpr size_t kLengthOffset = 8, kCrcOffset = 16, kSealBytes = 20;
+constexpr size_t kLengthOffset = 8, kCrcOffset = 16;
 
-/// Of the bytes and the length field after them.
-uint32_t seal_crc(std::span<const uint8_t> sealed, const uint8_t* length_field) {
-  const uLong crc = crc32_z(0, sealed.data(), sealed.size());
+/// Of the bytes, whose CRC is `crc`, and the length field after them.
+uint32_t seal_crc(uint32_t crc, const uint8_t* length_field) {
   return static_cast<uint32_t>(crc32_z(crc, length_field, 8));
 }
 
 }  // namespace
 
-void seal_file(std::vector<uint8_t>& bytes) {
-  const size_t length = bytes.size();
-  bytes.resize(length + kSealBytes);
-  uint8_t* seal = bytes.data() + length;
-  std::memcpy(seal, kMagic, sizeof kMagic);
-  put_u64(seal + kLengthOffset, length);
-  put_u32(seal + kCrcOffset, seal_crc(std::span(bytes).first(length), seal + kLengthOffset));
+std::array<uint8_t, kSealBytes> make_seal(uint64_t length, uint32_t crc) {
+  std::array<uint8_t, kSealBytes> seal{};
+  std::memcpy(seal.data(), kMagic, sizeof kMagic);
+  put_u64(seal.data() + kLengthOffset, length);
+  put_u32(seal.data() + kCrcOffset, seal_crc(crc, seal.data() + kLengthOffset));
+  return seal;
 }
 
 Seal check_seal(std::span<const uint8_t> bytes) {
@@ -35,9 +33,9 @@ Seal check_seal(std::span<const uint8_t> bytes) {
   const size_t length = bytes.size() - kSealBytes;
   const uint8_t* seal = bytes.data() + length;
   if (std::memcmp(seal, kMagic, sizeof kMagic) != 0) return Seal::none;
-  const bool whole =
-      get_u64(seal + kLengthOffset) == length &&
-      get_u32(seal + kCrcOffset) == seal_crc(bytes.first(length), seal + kLengthOffset);
+  if (get_u64(seal + kLengthOffset) != length) return Seal::broken;
+  const auto crc = static_cast<uint32_t>(crc32_z(0, bytes.data(), length));
+  const bool whole = get_u32(seal + kCrcOffset) == seal_crc(crc, seal + kLengthOffset);
   return whole ? Seal::whole : Seal::broken;
 }
 

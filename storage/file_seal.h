@@ -5,16 +5,18 @@
 // Seal: "ropeswpE" · u64 bytes before it · u32 CRC-32 of these bytes and of the u64. Little-endian.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace ropesweep {
 
 enum class Seal { none, whole, broken };
 
-/// Appends a seal.
-void seal_file(std::vector<uint8_t>& bytes);
+inline constexpr size_t kSealBytes = 20;
+
+/// The seal of `length` bytes whose CRC-32 is `crc`.
+std::array<uint8_t, kSealBytes> make_seal(uint64_t length, uint32_t crc);
 
 /// `broken`: some byte is not what was sealed.
 Seal check_seal(std::span<const uint8_t> bytes);

@@ -71,12 +71,24 @@ void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path) {
   }
 }
 
+void resize_file(const OwnedDescriptor& file, int64_t bytes, const std::filesystem::path& path) {
+  while (::ftruncate(file.get(), bytes) != 0) {
+    if (errno != EINTR) fail(path, "resized", errno);
+  }
+}
+
 void replace_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  replace_file(path, [bytes](const OwnedDescriptor& file, const std::filesystem::path& beside) {
+    write_at(file, 0, bytes, beside);
+  });
+}
+
+void replace_file(const std::filesystem::path& path, const FileWriter& write) {
   std::filesystem::path beside = path;
   beside += ".new";
   try {
-    const OwnedDescriptor file = open_file(beside, O_WRONLY | O_CREAT | O_TRUNC);
-    write_at(file, 0, bytes, beside);
+    const OwnedDescriptor file = open_file(beside, O_RDWR | O_CREAT | O_TRUNC);
+    write(file, beside);
     sync_data(file, beside);
     if (::rename(beside.c_str(), path.c_str()) != 0) fail(path, "replaced", errno);
   } catch (...) {

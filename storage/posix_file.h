@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,8 +34,17 @@ std::vector<uint8_t> read_file(const std::filesystem::path& path);
 /// fdatasync. Errors: transient.
 void sync_data(const OwnedDescriptor& file, const std::filesystem::path& path);
 
+/// Cuts or extends (by zeros) the file. Errors: transient.
+void resize_file(const OwnedDescriptor& file, int64_t bytes, const std::filesystem::path& path);
+
 /// The file holds either its old or these bytes whatever happens: written beside, synced, renamed.
 /// Errors: transient; the old file is untouched then and nothing is left beside it.
 void replace_file(const std::filesystem::path& path, std::span<const uint8_t> bytes);
+
+/// The same of what `write` writes into the empty file beside, whose name it gets. Errors: also
+/// what `write` throws.
+using FileWriter =
+    std::function<void(const OwnedDescriptor& file, const std::filesystem::path& beside)>;
+void replace_file(const std::filesystem::path& path, const FileWriter& write);
 
 }  // namespace ropesweep

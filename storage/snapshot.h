@@ -1,5 +1,5 @@
-// NAME.h5: the whole store as one HDF5 file in the published schema (docs/store.md). It is made in
-// memory and put in place by a rename, so a reader finds a complete file at any moment.
+// NAME.h5: the whole store as one HDF5 file in the published schema (docs/store.md). It is made
+// beside and put in place by a rename, so a reader finds a complete file at any moment.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,8 @@ struct SnapshotStamp {
   int64_t journal_bytes = 0;  ///< durable bytes of it
 };
 
-/// The file's bytes. Errors: transient.
-std::vector<uint8_t> snapshot_image(const StoreContents& contents, const SnapshotStamp& stamp);
-
-/// Puts the image in place of the file. Errors: transient, naming the file; the old one stays then.
+/// Makes the file anew, with some tens of MiB of memory whatever its size. Errors: transient,
+/// naming the file; the old one stays then.
 void write_snapshot(const std::filesystem::path& h5_file, const StoreContents& contents,
                     const SnapshotStamp& stamp);
 

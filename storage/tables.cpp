@@ -16,53 +16,47 @@ namespace {
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// A row of /cells: a cell and one of its metrics, or none.
-struct CellRow {
-  const CellRecord& record;
-  const Measure* measure;
-  bool has_value() const { return measure != nullptr; }
-};
-
-template <typename Visitor>
-void for_each_cell_row(const StoreContents& contents, const Visitor& visit) {
-  for (const CellRecord& record : contents.cells) {
-    if (record.outcome.measures.empty()) visit(CellRow{record, nullptr});
-    for (const Measure& measure : record.outcome.measures) visit(CellRow{record, &measure});
-  }
+void put_cell_row(const CellRecord& r, const Measure* measure, RowWriter& out) {
+  const Cell& c = r.cell;
+  const Measure none;
+  const Measure& m = measure != nullptr ? *measure : none;
+  const auto if_any = [measure](double value) { return measure != nullptr ? value : nan; };
+  out.row(c.id, c.model, c.recipe, c.scheme, c.train_scale, c.eval_scale, c.context_length,
+          c.dataset, c.seed, m.metric, if_any(metric_value(m)), if_any(metric_standard_error(m)),
+          m.count, if_any(m.sum_nll), m.tokens, m.hits, r.status, to_string(r.failure_kind),
+          r.failure, r.attempts, if_any(r.outcome.seconds), c.fine_tune, r.device, r.type,
+          r.finished_at > 0 ? r.finished_at : nan);
 }
 
-void put_cells(const StoreContents& contents, RowWriter& out) {
-  for_each_cell_row(contents, [&out](const CellRow& row) {
-    const CellRecord& r = row.record;
-    const Cell& c = r.cell;
-    const Measure none;
-    const Measure& m = row.has_value() ? *row.measure : none;
-    out.row(c.id, c.model, c.recipe, c.scheme, c.train_scale, c.eval_scale, c.context_length,
-            c.dataset, c.seed, m.metric, row.has_value() ? metric_value(m) : nan,
-            row.has_value() ? metric_standard_error(m) : nan, m.count,
-            row.has_value() ? m.sum_nll : nan, m.tokens, m.hits, r.status,
-            to_string(r.failure_kind), r.failure, r.attempts,
-            row.has_value() ? r.outcome.seconds : nan, c.fine_tune, r.device, r.type,
-            r.finished_at > 0 ? r.finished_at : nan);
-  });
+void put(const CellRecord& r, RowWriter& out) {
+  if (r.outcome.measures.empty()) put_cell_row(r, nullptr, out);
+  for (const Measure& measure : r.outcome.measures) put_cell_row(r, &measure, out);
 }
 
-void put_fine_tunes(const StoreContents& contents, RowWriter& out) {
-  for (const FineTuneRecord& r : contents.fine_tunes) {
-    const FineTune& f = r.fine_tune;
-    const bool done = r.outcome.steps > 0;
-    out.row(f.id, f.parent, f.model, f.recipe.name, f.scheme, f.train_scale, f.seed, r.status,
-            to_string(r.failure_kind), r.failure, r.outcome.steps, r.outcome.tokens,
-            done ? r.outcome.training_loss : nan, done ? r.outcome.validation_loss : nan,
-            r.attempts, r.seconds > 0 ? r.seconds : nan, r.device, r.type);
-  }
+void put_internal(const CellRecord& r, RowWriter& out) {
+  if (r.outcome.measures.empty()) out.row(0.0, 0.0, 0.0);
+  for (const Measure& m : r.outcome.measures) out.row(m.sum_yy, m.sum_yt, m.sum_tt);
 }
 
-void put_attempts(const StoreContents& contents, RowWriter& out) {
-  for (const AttemptRecord& r : contents.attempts) {
-    out.row(r.task, r.kind, r.number, r.worker, r.host, r.device, r.status,
-            to_string(r.failure_kind), r.failure, r.started_at, r.seconds);
-  }
+void put(const FineTuneRecord& r, RowWriter& out) {
+  const FineTune& f = r.fine_tune;
+  const bool done = r.outcome.steps > 0;
+  out.row(f.id, f.parent, f.model, f.recipe.name, f.scheme, f.train_scale, f.seed, r.status,
+          to_string(r.failure_kind), r.failure, r.outcome.steps, r.outcome.tokens,
+          done ? r.outcome.training_loss : nan, done ? r.outcome.validation_loss : nan, r.attempts,
+          r.seconds > 0 ? r.seconds : nan, r.device, r.type);
 }
+
+void put_internal(const FineTuneRecord& r, RowWriter& out) {
+  out.row(r.outcome.checkpoint, r.outcome.digests);
+}
+
+void put(const AttemptRecord& r, RowWriter& out) {
+  out.row(r.task, r.kind, r.number, r.worker, r.host, r.device, r.status, to_string(r.failure_kind),
+          r.failure, r.started_at, r.seconds);
+}
+
+void put_internal(const AttemptRecord&, RowWriter&) {}
 
 /// `values[i]`, or NaN past its end: a curve need not measure everything.
 double at_or_nan(const std::vector<double>& values, size_t i) {
@@ -89,6 +83,13 @@ void put_samples(const StoreContents& contents, RowWriter& out) {
   }
 }
 
+void clear_rows(Table& table) {
+  for (Column& column : table) {
+    column.numbers.clear();
+    column.texts.clear();
+  }
+}
+
 }  // namespace
 
 Column empty_column(const ColumnSpec& spec) {
@@ -102,30 +103,39 @@ Column empty_column(const ColumnSpec& spec) {
 Table make_table(const StoreContents& contents, const std::string& table) {
   Table result = empty_table(table_columns(table));
   RowWriter out(result);
-  if (table == "cells") put_cells(contents, out);
-  if (table == "fine_tunes") put_fine_tunes(contents, out);
-  if (table == "attempts") put_attempts(contents, out);
+  const auto put_all = [&out](const auto& records) {
+    for (const auto& record : records) put(record, out);
+  };
+  if (table == "cells") put_all(contents.cells);
+  if (table == "fine_tunes") put_all(contents.fine_tunes);
+  if (table == "attempts") put_all(contents.attempts);
   if (table == "curves") put_curves(contents, out);
   if (table == "samples") put_samples(contents, out);
   return result;
 }
 
-Table make_internal_table(const StoreContents& contents, const std::string& table) {
-  Table result = empty_table(internal_columns(table));
-  RowWriter out(result);
-  if (table == "cells") {
-    for_each_cell_row(contents, [&out](const CellRow& row) {
-      const Measure none;
-      const Measure& m = row.has_value() ? *row.measure : none;
-      out.row(m.sum_yy, m.sum_yt, m.sum_tt);
-    });
-  }
-  if (table == "fine_tunes") {
-    for (const FineTuneRecord& record : contents.fine_tunes) {
-      out.row(record.outcome.checkpoint, record.outcome.digests);
+size_t row_count(const CellRecord& record) {
+  return std::max<size_t>(record.outcome.measures.size(), 1);
+}
+
+void for_each_block(const StoreContents& contents, const std::string& table, size_t rows,
+                    const std::function<void(const TableBlock& block)>& visit) {
+  TableBlock block = {empty_table(table_columns(table)), empty_table(internal_columns(table))};
+  const auto visit_all = [&](const auto& records) {
+    RowWriter shown(block.shown), internal(block.internal);
+    for (const auto& record : records) {
+      put(record, shown);
+      put_internal(record, internal);
+      if (row_count(block.shown) < rows) continue;
+      visit(block);
+      clear_rows(block.shown);
+      clear_rows(block.internal);
     }
-  }
-  return result;
+    if (row_count(block.shown) > 0) visit(block);
+  };
+  if (table == "cells") visit_all(contents.cells);
+  if (table == "fine_tunes") visit_all(contents.fine_tunes);
+  if (table == "attempts") visit_all(contents.attempts);
 }
 
 Table curve_table(const Curve& curve) {

@@ -1,6 +1,7 @@
 // Records as columns and back: what the snapshot writes and reads.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "storage/schema.h"
@@ -8,8 +9,19 @@
 
 namespace ropesweep {
 
-/// /internal/TABLE (schema.h): as long as make_table(contents, table).
-Table make_internal_table(const StoreContents& contents, const std::string& table);
+/// Rows of /cells that one cell takes.
+size_t row_count(const CellRecord& record);
+
+/// Some rows of a table in order, with those of /internal/TABLE (schema.h; no columns: it has
+/// none).
+struct TableBlock {
+  Table shown, internal;
+};
+
+/// Visits the rows of cells, fine_tunes or attempts in blocks of about `rows`, so that a large
+/// table need not be in memory. Looks at each record once.
+void for_each_block(const StoreContents& contents, const std::string& table, size_t rows,
+                    const std::function<void(const TableBlock& block)>& visit);
 
 /// Columns of one fine-tune's curve, of one cell's samples.
 Table curve_table(const Curve& curve);

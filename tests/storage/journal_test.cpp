@@ -2,12 +2,11 @@
 #include "storage/journal.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include <fstream>
 
 #include "storage/journal_format.h"
+#include "tests/storage/full_disk.h"
 #include "tests/storage/sample_store.h"
 
 namespace ropesweep {
@@ -144,25 +143,6 @@ TEST(Journal, ANewerFormatAndAnotherFileAreTheUsersError) {
   }
 }
 
-/// Files of this process can't grow past a size, as on a full disk.
-class FullDisk {
- public:
-  explicit FullDisk(rlim_t bytes) {
-    previous_handler_ = signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &previous_);
-    const rlimit limit = {bytes, previous_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FullDisk() {
-    setrlimit(RLIMIT_FSIZE, &previous_);
-    signal(SIGXFSZ, previous_handler_);
-  }
-
- private:
-  rlimit previous_{};
-  void (*previous_handler_)(int) = nullptr;
-};
-
 TEST(Journal, AFullDiskLosesNothingAndALaterSyncSucceeds) {
   const TemporaryFolder directory;
   const auto path = directory / "journal";
@@ -172,7 +152,7 @@ TEST(Journal, AFullDiskLosesNothingAndALaterSyncSucceeds) {
   const int64_t durable = journal->durable_bytes();
   journal->append(std::vector<uint8_t>(100000, 'x'));
   {
-    const FullDisk full(4096);  // some of the frame fits: a short write
+    const testing::FullDisk full(4096);  // some of the frame fits: a short write
     for (int attempt = 0; attempt < 2; ++attempt) {
       try {
         journal->sync();
