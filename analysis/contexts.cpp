@@ -40,7 +40,7 @@ using SeriesKey =
     std::tuple<std::string, std::string, std::string, std::string, double, double, int64_t>;
 
 struct Series {
-  const Cell* cell = nullptr;            ///< one of them
+  Cell cell;                             ///< one of them
   std::map<int64_t, Measure> by_length;  ///< main measures
 };
 
@@ -61,7 +61,7 @@ void put_series(RowWriter& out, const Series& series, double threshold) {
   }
   const auto after = series.by_length.upper_bound(reached);
   if (after != series.by_length.end()) next = after->first;
-  const Cell& c = *series.cell;
+  const Cell& c = series.cell;
   out.row(c.model, c.recipe, c.dataset, c.scheme, c.train_scale, c.eval_scale, c.seed,
           series.by_length.begin()->second.metric, threshold, reached, value, error, unbroken, next,
           static_cast<int64_t>(series.by_length.size()));
@@ -84,7 +84,7 @@ Table make_contexts(const StoreContents& contents, double threshold) {
                            c.train_scale, c.eval_scale, c.seed};
     const auto [series, is_new] = all.try_emplace(key);
     if (is_new) order.push_back(key);
-    series->second.cell = &c;
+    series->second.cell = c;
     series->second.by_length[c.context_length] = main;
   }
   Table table = empty_table(columns());

@@ -109,7 +109,7 @@ Plan make_plan(const SweepInputs& inputs) {
   plan.fine_tunes = inputs.grid.fine_tunes;
   plan.notes = inputs.grid.notes;
   plan.tasks = remaining_tasks(inputs, contents);
-  std::unordered_set<std::string_view> wanted;
+  std::unordered_set<std::string> wanted;
   for (const Cell& cell : inputs.grid.cells) {
     if (!contents.cells.empty()) wanted.insert(cell.id);
   }

@@ -16,7 +16,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -27,6 +26,7 @@
 #include "coordinator/protocol/loopback_channel.h"
 #include "coordinator/reactor.h"
 #include "coordinator/simulation.h"
+#include "tests/benchmarks/process_memory.h"
 
 namespace {
 
@@ -48,17 +48,6 @@ double processor_seconds() {
 
 double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// "VmHWM" (the most so far) or "VmRSS" (now), MiB.
-double memory(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(name + ":")) {
-      return std::atof(line.c_str() + name.size() + 1) / 1024;
-    }
-  }
-  return 0;
 }
 
 std::string identity(char kind, int64_t number) { return fmt::format("{}{:019x}", kind, number); }
@@ -160,7 +149,7 @@ class NoStore : public Store {
  public:
   const StoreContents& contents() const override { return contents_; }
   const std::filesystem::path& directory() const override { return directory_; }
-  void plan(const std::vector<Cell>&, const std::vector<FineTune>&) override {}
+  void plan(const PackedVector<Cell>&, const std::vector<FineTune>&) override {}
   void provenance(const std::string&, const std::string&) override {}
   void attempt_started(const AttemptRecord&) override {}
   void losses(const FineTuneOutcome&) override {}
@@ -253,7 +242,7 @@ nlohmann::json run_reactor(const Settings& settings, Store& store, Reactor& reac
       {"messages_per_second", static_cast<double>(messages + workers.messages) / coordinator},
       {"microseconds_per_task", 1e6 * coordinator / tasks},
       {"longest_turn_seconds", longest_turn},
-      {"peak_memory_mib", memory("VmHWM")}};
+      {"peak_memory_mib", process_memory("VmHWM")}};
 }
 
 nlohmann::json measure_reactor(const Settings& settings) {
@@ -263,11 +252,11 @@ nlohmann::json measure_reactor(const Settings& settings) {
   const double packing = processor_seconds();
   make_tasks(settings, [&](const Task& task) { tasks.add(task); });
   const double packed = processor_seconds() - packing;
-  const double of_tasks = memory("VmRSS");
+  const double of_tasks = process_memory("VmRSS");
   const double before = processor_seconds();
   Reactor reactor({}, std::move(tasks), store, network.channel(0), wall_seconds());
   const double start_up = processor_seconds() - before;
-  const double at_start = memory("VmRSS");
+  const double at_start = process_memory("VmRSS");
   nlohmann::json result = run_reactor(settings, store, reactor, network);
   result["what"] = "reactor and scheduler over the loopback channel, no store";
   result["pool_seconds"] = packed;
@@ -288,7 +277,7 @@ nlohmann::json measure_store(const Settings& settings) {
     double planning = 0;
     LoopbackNetwork network(settings.workers + 1);
     TaskPool tasks;
-    std::vector<Cell> cells;
+    PackedVector<Cell> cells;
     std::vector<FineTune> tunes;
     make_tasks(settings, [&](const Task& task) {
       if (task.kind == TaskKind::fine_tune) {
@@ -301,16 +290,16 @@ nlohmann::json measure_store(const Settings& settings) {
         const double start = processor_seconds();
         store->plan(cells, {});
         planning += processor_seconds() - start;
-        cells.clear();
+        cells = {};
       }
     });
     const double before = processor_seconds();
     store->plan(cells, tunes);
     store->sync();
     planning += processor_seconds() - before;
-    std::vector<Cell>().swap(cells);
+    cells = {};
     Reactor reactor({}, std::move(tasks), *store, network.channel(0), wall_seconds());
-    const double at_start = memory("VmRSS");
+    const double at_start = process_memory("VmRSS");
     result = run_reactor(settings, *store, reactor, network);
     result["plan_seconds"] = planning;
     result["memory_before_the_first_task_mib"] = at_start;
@@ -322,7 +311,7 @@ nlohmann::json measure_store(const Settings& settings) {
     const double publishing = wall_seconds();
     store->publish();
     result["publish_seconds"] = wall_seconds() - publishing;
-    result["peak_memory_with_publishing_mib"] = memory("VmHWM");
+    result["peak_memory_with_publishing_mib"] = process_memory("VmHWM");
   }
   result["what"] = "reactor over the loopback channel, a store on disk with group commit";
   std::filesystem::remove_all(directory);
@@ -402,7 +391,7 @@ nlohmann::json measure_scheduler(const Settings& settings) {
           {"start_up_seconds", made},
           {"decision_microseconds", decisions.json()},
           {"end_microseconds", finishes.json()},
-          {"peak_memory_mib", memory("VmHWM")}};
+          {"peak_memory_mib", process_memory("VmHWM")}};
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // What a store of very many cells costs, as JSON: large_store_benchmark [CELLS] [FILE.h5]. Every
 // cell is planned, started and finished with two metrics, as a run does it; then the journal's
 // bytes, the seconds to publish, to replay, to read for a query and to open. FILE.h5 (deleted
-// first) is left for `query` and `status` to be timed on. No thresholds: it measures.
+// first) is left for `query` and `status` to be timed on. Memory is the most that the process had
+// so far, with whatever it reads or writes. No thresholds: it measures.
 #include <chrono>
 #include <ctime>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "experiments/error.h"
+#include "tests/benchmarks/process_memory.h"
 #include "tests/storage/sample_store.h"
 
 namespace {
@@ -18,19 +20,25 @@ namespace {
 using namespace ropesweep;           // NOLINT: a program of its own
 using namespace ropesweep::testing;  // NOLINT
 
-/// Seconds, and of the processor: the ones that count where others use the machine, too.
+/// Seconds, and of the processor: the ones that count where others use the machine, too; MiB.
 nlohmann::json cost_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   const std::clock_t start_cpu = std::clock();
   work();
   return {
       {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
-      {"processor", static_cast<double>(std::clock() - start_cpu) / CLOCKS_PER_SEC}};
+      {"processor", static_cast<double>(std::clock() - start_cpu) / CLOCKS_PER_SEC},
+      {"memory_mib", process_memory("VmRSS")},
+      {"most_memory_mib", process_memory("VmHWM")}};
 }
 
 Cell cell_of(int64_t i) {
   Cell cell = make_cell(fmt::format("{:020x}", i), i % 3 == 0 ? "none" : "yarn", 256 << (i % 6));
-  cell.canonical = std::string(600, 'c');  // about what a real one takes
+  cell.canonical = fmt::format(  // about what a real one takes
+      R"({{"context_length":{},"data":{{"bos":"auto","digest":"{}","kind":"text","samples":50,)"
+      R"("stride":256,"text_field":"text","window":"sliding"}},"eval_scale":2,"fine_tune":"{}",)"
+      R"("scheme":"{}","seed":{},"train_scale":2,"type":"bf16"}})",
+      cell.context_length, std::string(64, 'd'), cell.fine_tune, cell.scheme, i / 1000);
   return cell;
 }
 
@@ -65,7 +73,7 @@ int main(int argc, char** argv) {
   nlohmann::ordered_json report = {{"cells", count}};
   {
     const auto store = Store::open(file);
-    std::vector<Cell> cells;
+    PackedVector<Cell> cells;
     for (int64_t i = 0; i < count; ++i) cells.push_back(cell_of(i));
     report["plan"] = cost_of([&] {
       store->plan(cells, {});
