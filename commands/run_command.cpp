@@ -225,7 +225,7 @@ int default_workers(const WorkerSettings& settings) {
 /// Without mpirun: what the store has already needs no processes. `hosts`: empty: this one.
 int launch_or_finish(const Arguments& arguments, const RunOptions& run,
                      std::vector<HostWorkers> hosts) {
-  const SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
+  SweepInputs inputs = read_sweep_inputs(run.sweep, run.store, run.device);
   {
     const auto store = Store::open(inputs.store);
     if (remaining_tasks(inputs, store->contents()).empty()) {
@@ -237,6 +237,7 @@ int launch_or_finish(const Arguments& arguments, const RunOptions& run,
       return completion_code(store->contents(), cell_ids(inputs.grid.cells));
     }
   }
+  inputs.grid = {};  // of use to the coordinator alone
   LaunchOptions options;
   options.command = {fs::read_symlink("/proc/self/exe").string(), "run"};
   options.command.insert(options.command.end(), arguments.begin(), arguments.end());
