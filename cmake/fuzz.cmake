@@ -20,8 +20,8 @@ target_precompile_headers(experiments PRIVATE <algorithm> <cmath> <cstdint> <fil
   <memory> <nlohmann/json.hpp> <optional> <spdlog/fmt/fmt.h> <sstream> <string> <string_view> <unordered_map> <vector>)
 
 readers(storage storage LINKS ZLIB::ZLIB
-  SOURCES event_codec journal journal_format journal_scan patient_io plain_names posix_file results_json schema state migrations
-    state_outcomes tables)
+  SOURCES event_codec journal journal_format journal_scan patient_io plain_names posix_file results_json results_packed schema state
+    migrations state_outcomes tables)
 readers(analysis analysis LINKS storage SOURCES expression format query tokens)
 readers(protocol coordinator/protocol SOURCES messages)
 readers(llama worker/llama LINKS PkgConfig::PCRE2 PkgConfig::SENTENCEPIECE PkgConfig::UTF8PROC
