@@ -12,7 +12,7 @@
 
 #include "experiments/output_file.h"
 #include "storage/posix_file.h"
-#include "tests/storage/full_disk.h"
+#include "tests/full_disk.h"
 #include "tests/temporary_folder.h"
 
 namespace ropesweep {

@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "storage/journal_format.h"
-#include "tests/storage/full_disk.h"
+#include "tests/full_disk.h"
 #include "tests/storage/sample_store.h"
 
 namespace ropesweep {

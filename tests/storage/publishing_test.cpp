@@ -13,7 +13,7 @@
 #include "storage/posix_file.h"
 #include "storage/schema.h"
 #include "storage/snapshot.h"
-#include "tests/storage/full_disk.h"
+#include "tests/full_disk.h"
 #include "tests/storage/sample_store.h"
 
 namespace ropesweep {

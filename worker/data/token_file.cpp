@@ -137,8 +137,13 @@ void TokenFileWriter::end_document(int64_t index, uint64_t hash) {
   ++documents_;
 }
 
+/// To its begin; rewind() would hide that what is buffered could not be written.
+void TokenFileWriter::go_back(std::FILE* stream) {
+  if (std::fflush(stream) != 0 || std::fseek(stream, 0, SEEK_SET) != 0) fail("can't be written");
+}
+
 void TokenFileWriter::append_table() {
-  std::rewind(table_.get());
+  go_back(table_.get());
   std::vector<char> block(size_t{1} << 16);
   for (size_t count = 0; (count = std::fread(block.data(), 1, block.size(), table_.get())) > 0;) {
     write(ids_.get(), block.data(), count);
@@ -162,7 +167,7 @@ void TokenFileWriter::finish(int64_t bad_records, bool is_masked) {
   header.bad_records = bad_records;
   key_.copy(header.key, sizeof(header.key));
   sha_.hex().copy(header.digest, sizeof(header.digest));
-  std::rewind(ids_.get());
+  go_back(ids_.get());
   write(ids_.get(), &header, sizeof(header));
   if (std::fflush(ids_.get()) != 0 || ::fsync(::fileno(ids_.get())) != 0) fail("can't be synced");
   if (::rename(part_.c_str(), file_.c_str()) != 0) fail("can't be renamed");

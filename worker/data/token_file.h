@@ -53,6 +53,7 @@ class TokenFileWriter : public TokenSink {
  private:
   using Stream = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
   void write(std::FILE* stream, const void* bytes, size_t count);
+  void go_back(std::FILE* stream);
   void append_table();
   [[noreturn]] void fail(const char* what) const;
 
