@@ -16,7 +16,7 @@ class TextPool {
  public:
   TextPool() = default;
   TextPool(const TextPool& other);
-  TextPool(TextPool&&) = default;
+  TextPool(TextPool&&) noexcept = default;
   TextPool& operator=(TextPool other) noexcept;
   ~TextPool() = default;
 

@@ -190,17 +190,45 @@ void remove_stale_weights(const fs::path& directory, const std::set<std::string>
   }
 }
 
+/// Where a checkpoint is made before it takes its place. Goes with whatever it holds, and so do
+/// those of processes that died: on a full disk they would be in the way of the next one.
+class Stage {
+ public:
+  explicit Stage(const fs::path& directory)
+      : path_(directory / fmt::format("{}{}", kPrefix, ::getpid())) {
+    std::vector<fs::path> left;
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      if (entry.path().filename().string().starts_with(kPrefix)) left.push_back(entry.path());
+    }
+    for (const fs::path& each : left) fs::remove_all(each);
+    fs::create_directory(path_);
+  }
+  ~Stage() {
+    std::error_code ignored;  // what stays is only space
+    fs::remove_all(path_, ignored);
+  }
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+  const fs::path& path() const { return path_; }
+
+ private:
+  static constexpr std::string_view kPrefix = ".saving-";
+  fs::path path_;
+};
+
 /// Puts what `write` writes into a folder, and returns the names of, into `directory`, with the
 /// tokenizer's files and at last the config.
 template <typename Write>
 void publish(const fs::path& directory, const json& config, const fs::path& tokenizer_source,
              Write&& write) {
   fs::create_directories(directory);
-  const fs::path stage = directory / fmt::format(".saving-{}", ::getpid());
-  fs::remove_all(stage);
-  fs::create_directory(stage);
-  std::vector<std::string> names = write(stage);
-  for (const std::string& name : copy_tokenizer(tokenizer_source, stage)) names.push_back(name);
+  const Stage stage(directory);
+  std::vector<std::string> names = write(stage.path());
+  for (const std::string& name : copy_tokenizer(tokenizer_source, stage.path())) {
+    names.push_back(name);
+  }
   write_synced(stage / "config.json", config.dump(2) + "\n");
 
   // From here until the last rename there is no checkpoint.
@@ -209,7 +237,7 @@ void publish(const fs::path& directory, const json& config, const fs::path& toke
   remove_stale_weights(directory, {names.begin(), names.end()});
   for (const std::string& name : names) rename_durably(stage / name, directory / name);
   rename_durably(stage / "config.json", directory / "config.json");
-  fs::remove_all(stage);
+  fs::remove_all(stage.path());
 }
 
 }  // namespace

@@ -153,6 +153,30 @@ TEST_F(Checkpoint, AFailedSaveLeavesTheOldOneOrNone) {
   EXPECT_EQ(read_bytes(folder_ / "file"), "in the way");
 }
 
+TEST_F(Checkpoint, SavingLeavesNothingBehindHoweverItEnds) {
+  const Config config = read_config(fixture("multi_head"));
+  const Weights weights = load_weights(*backend_, fixture("multi_head"), config, Dtype::f32);
+  const auto directory = folder_ / "saved";
+  const auto save = [&] {
+    save_checkpoint(*backend_, directory, weights, config, Dtype::f32, "none", 1, {});
+  };
+  const auto names = [&] {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+      found.push_back(entry.path().filename().string());
+    }
+    return found;
+  };
+  std::filesystem::create_directories(directory / "config.json" / "in the way");
+  EXPECT_THROW(save(), Error);
+  EXPECT_THAT(names(), testing::ElementsAre("config.json"));
+  std::filesystem::remove_all(directory / "config.json");
+  std::filesystem::create_directories(directory / ".saving-1");
+  write_bytes(directory / ".saving-1" / "model.safetensors", "of a process that died");
+  save();
+  EXPECT_THAT(names(), testing::UnorderedElementsAre("config.json", "model.safetensors"));
+}
+
 TEST_F(Checkpoint, FreshWeightsDependOnSeedAndNameOnly) {
   Config config = read_config(fixture("multi_head"));
   config.initializer_range = 0;
