@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "worker/data/jinja_effort.h"
 #include "worker/data/jinja_syntax.h"
 
 namespace ropesweep::data::jinja {
@@ -11,12 +12,12 @@ namespace {
 
 /// Statements and expressions in one another, macros' calls with them.
 constexpr int kDeepest = 1500;
-/// Of one rendering: a template that goes on longer never ends.
-constexpr int64_t kMostSteps = 3'000'000;
+/// Lists and dictionaries in one another.
+constexpr int kDeepestValue = 200;
 
 class Renderer {
  public:
-  explicit Renderer(Map variables) {
+  explicit Renderer(Map variables) : effort_(Value(variables).extent().bytes) {
     std::map<std::string, Value>& top = scopes_.emplace_back();
     for (auto& [name, value] : variables) top[name] = std::move(value);
   }
@@ -34,7 +35,7 @@ class Renderer {
    public:
     Level(Renderer& renderer, int line) : renderer_(renderer) {
       if (++renderer_.depth_ > kDeepest) fail(line, "nested too deeply");
-      if (++renderer_.steps_ > kMostSteps) fail(line, "does not end");
+      renderer_.effort_.spend(1, line);
     }
     ~Level() { --renderer_.depth_; }
     Level(const Level&) = delete;
@@ -46,7 +47,13 @@ class Renderer {
 
   void put(const std::string& text, int line) {
     check_length(out_.size() + text.size(), line);
+    effort_.spend(text.size() / 64, line);
     out_ += text;
+  }
+
+  void print(const Value& value, int line) {
+    effort_.spend_on_all(value, line);
+    put(value.str(), line);
   }
 
   // Statements.
@@ -66,7 +73,7 @@ class Renderer {
         put(statement.text, statement.line);
         break;
       case Statement::Kind::print:
-        put(evaluate(*statement.expression).str(), statement.line);
+        print(evaluate(*statement.expression), statement.line);
         break;
       case Statement::Kind::choice:
         for (const auto& [condition, body] : statement.branches) {
@@ -117,23 +124,30 @@ class Renderer {
     const Value value =
         statement.expression ? evaluate(*statement.expression) : captured(statement.body);
     if (statement.member.empty()) return assign(statement.names, value, statement.line);
-    Map* space = lookup(statement.names[0]).map();
-    if (space == nullptr) {
-      fail(statement.line, "{} is no namespace()", statement.names[0]);
-    }
-    for (auto& [key, held] : *space) {
-      if (key != statement.member) continue;
-      held = value;
-      return;
-    }
-    space->emplace_back(statement.member, value);
+    const Value space = lookup(statement.names[0], statement.line);
+    if (!space.is_space()) fail(statement.line, "{} is no namespace()", statement.names[0]);
+    space.set(statement.member, value);
+    effort_.spend_on(space, statement.line);
+    check(space, statement.line);
+  }
+
+  /// Values grow by what they hold, and what is written, compared and released goes as deep as
+  /// they do. A namespace in another could hold itself.
+  static void check(const Value& value, int line) {
+    const Extent extent = value.extent();
+    check_length(extent.bytes, line);
+    if (extent.depth > kDeepestValue) fail(line, "lists or dictionaries nested too deeply");
+    if (extent.namespaces) fail(line, "a namespace() within another value isn't known");
   }
 
   void write_loop(const Statement& statement) {
-    List items = items_of(evaluate(*statement.expression), statement.line);
+    const Value over = evaluate(*statement.expression);
+    effort_.spend_on(over, statement.line);
+    List items = items_of(over, statement.line);
     if (statement.condition) {
       List kept;
       for (const Value& item : items) {
+        effort_.spend(4, statement.line);
         scopes_.emplace_back();
         assign(statement.names, item, statement.line);
         if (evaluate(*statement.condition).truth()) kept.push_back(item);
@@ -146,6 +160,7 @@ class Renderer {
       return;
     }
     for (size_t i = 0; i < items.size(); ++i) {
+      effort_.spend(8, statement.line);  // most of it for `loop`
       scopes_.emplace_back();
       assign(statement.names, items[i], statement.line);
       scopes_.back()["loop"] = loop_at(items, i);
@@ -171,7 +186,8 @@ class Renderer {
 
   // Expressions.
 
-  Value lookup(const std::string& name) const {
+  Value lookup(const std::string& name, int line) {
+    effort_.spend(scopes_.size() / 4, line);
     for (size_t i = scopes_.size(); i-- > 0;) {
       const auto found = scopes_[i].find(name);
       if (found != scopes_[i].end()) return found->second;
@@ -181,11 +197,17 @@ class Renderer {
 
   Value evaluate(const Expression& e) {
     const Level level(*this, e.line);
+    Value value = evaluate_form(e);
+    check(value, e.line);
+    return value;
+  }
+
+  Value evaluate_form(const Expression& e) {
     switch (e.kind) {
       case Form::constant:
         return e.value;
       case Form::name:
-        return lookup(e.text);
+        return lookup(e.text, e.line);
       case Form::list: {
         List items;
         for (const auto& item : e.arguments.positional) items.push_back(evaluate(*item));
@@ -196,8 +218,10 @@ class Renderer {
       case Form::member:
         return item_of(evaluate(*e.first), e.text, e.line);
       case Form::item: {
-        const Value value = evaluate(*e.first);
-        return item_of(value, evaluate(*e.second), e.line);
+        const Value value = evaluate(*e.first), key = evaluate(*e.second);
+        if (value.text() != nullptr) effort_.spend_on(value, e.line);
+        effort_.spend_on_all(key, e.line);
+        return item_of(value, key, e.line);
       }
       case Form::slice:
         return evaluate_slice(e);
@@ -205,19 +229,23 @@ class Renderer {
         return call(e);
       case Form::filter: {
         const Value value = evaluate(*e.first);
-        return apply_filter(e.text, value, given(e.arguments), e.line);
+        return filtered(e, value);
       }
       case Form::test: {
         const Value value = evaluate(*e.first);
-        return apply_test(e.text, value, given(e.arguments), e.line);
+        const Given values = given(e.arguments);
+        if (!values.positional.empty()) effort_.spend_on_all(value, e.line);
+        return apply_test(e.text, value, values, e.line);
       }
       case Form::unary:
         return evaluate_unary(e);
       case Form::binary:
         return evaluate_binary(e);
       case Form::comparison: {
-        const Value left = evaluate(*e.first);
-        return compare(e.text, left, evaluate(*e.second), e.line);
+        const Value left = evaluate(*e.first), right = evaluate(*e.second);
+        effort_.spend_on_all(left, e.line);
+        effort_.spend_on_all(right, e.line);
+        return compare(e.text, left, right, e.line);
       }
       case Form::conditional:
         if (evaluate(*e.second).truth()) return evaluate(*e.first);
@@ -242,6 +270,7 @@ class Renderer {
     for (size_t i = 0; i < 3; ++i) {
       if (parts[i] != nullptr) bounds[i] = evaluate(*parts[i]);
     }
+    effort_.spend_on(value, e.line);
     const auto bound = [&](size_t i) { return bounds[i] ? &*bounds[i] : nullptr; };
     return slice_of(value, bound(0), bound(1), bound(2), e.line);
   }
@@ -256,7 +285,24 @@ class Renderer {
     const Value left = evaluate(*e.first);
     if (e.text == "and") return left.truth() ? evaluate(*e.second) : left;
     if (e.text == "or") return left.truth() ? left : evaluate(*e.second);
-    return binary(e.text, left, evaluate(*e.second), e.line);
+    const Value right = evaluate(*e.second);
+    const bool writes = e.text == "~";
+    for (const Value* side : {&left, &right}) {
+      writes ? effort_.spend_on_all(*side, e.line) : effort_.spend_on(*side, e.line);
+    }
+    return binary(e.text, left, right, e.line);
+  }
+
+  Value filtered(const Expression& e, const Value& value) {
+    const Given values = given(e.arguments);
+    const bool by_count = e.text == "length" || e.text == "count";
+    const bool by_end = e.text == "first" || e.text == "last";
+    const bool as_it_is = e.text == "default" || e.text == "d" || e.text == "safe";
+    if ((by_count || by_end) && value.text() != nullptr) effort_.spend_on(value, e.line);
+    if (!by_count && !by_end && !as_it_is) effort_.spend_on_all(value, e.line);
+    Value result = apply_filter(e.text, value, values, e.line);
+    if (!as_it_is) effort_.spend_on(result, e.line);
+    return result;
   }
 
   Given given(const Arguments& arguments) {
@@ -275,8 +321,11 @@ class Renderer {
       const Value value = evaluate(*e.first->first);
       const Value* member = value.find(e.first->text);
       const Given values = given(e.arguments);
-      if (member != nullptr && member->macro() != nullptr)
+      if (member != nullptr && member->macro() != nullptr) {
         return call(*member->macro(), values, e.line);
+      }
+      effort_.spend_on(value, e.line);
+      for (const Value& argument : values.positional) effort_.spend_on_all(argument, e.line);
       return call_method(e.first->text, value, values, e.line);
     }
     const Value callee = evaluate(*e.first);
@@ -308,7 +357,7 @@ class Renderer {
   std::vector<std::map<std::string, Value>> scopes_;
   std::string out_;
   int depth_ = 0;
-  int64_t steps_ = 0;
+  Effort effort_;
 };
 
 }  // namespace

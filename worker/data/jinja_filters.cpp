@@ -64,11 +64,6 @@ std::string replace(const std::string& text, const Given& given, int line) {
   return replaced(text, old_text, new_text);
 }
 
-Value length(const Value& value, int line) {
-  if (value.is_undefined()) return int64_t{0};
-  return static_cast<int64_t>(items_of(value, line).size());
-}
-
 Value pairs(const Value& value, const std::string& user, int line) {
   if (value.map() == nullptr) fail(line, "{} doesn't fit {}", user, value.kind());
   List all;
@@ -90,6 +85,7 @@ Value join(const Value& value, const Given& given, int line) {
   for (const Value& item : items_of(value, line)) {
     if (begun && between != nullptr) text += between->str();
     text += by == nullptr ? item.str() : attribute(item, text_of(*by, "join", line), line).str();
+    check_length(text.size(), line);
     begun = true;
   }
   return text;
@@ -130,7 +126,9 @@ Value chosen(const std::string& name, const Value& value, const Given& given, in
 Value mapped(const Value& value, const Given& given, int line) {
   const Value* by = given.get(1000, "attribute");
   List results;
+  size_t bytes = 0;
   for (const Value& item : items_of(value, line)) {
+    if (!results.empty()) check_length(bytes += results.back().extent().bytes, line);
     if (by != nullptr) {
       results.push_back(attribute(item, text_of(*by, "map", line), line));
       continue;
@@ -151,6 +149,10 @@ Value defaulted(const Value& value, const Given& given) {
 }
 
 Value end_item(const Value& value, bool last, int line) {
+  if (value.text() != nullptr || value.list() != nullptr) {
+    if (!value.truth()) return Undefined{"an item of an empty list"};
+    return item_of(value, int64_t{last ? -1 : 0}, line);
+  }
   const List items = items_of(value, line);
   if (items.empty()) return Undefined{"an item of an empty list"};
   return last ? items.back() : items.front();
@@ -169,6 +171,7 @@ Value split(const std::string& text, const Given& given, int line) {
       size_t end = 0;  // the word's: the first place behind which there is a space less
       while (end < rest.size() && trailing_space(rest.substr(0, end + 1)) == 0) ++end;
       parts.emplace_back(std::string(rest.substr(0, end)));
+      check_length(parts.size() * 64, line);
       rest.remove_prefix(end);
     }
     return parts;
@@ -178,6 +181,7 @@ Value split(const std::string& text, const Given& given, int line) {
   size_t at = 0;
   for (size_t next = text.find(separator); next != std::string::npos && left != 0; --left) {
     parts.emplace_back(text.substr(at, next - at));
+    check_length(parts.size() * 64, line);
     at = next + separator.size();
     next = text.find(separator, at);
   }
@@ -234,7 +238,7 @@ Value apply_filter(const std::string& name, const Value& value, const Given& giv
   if (name == "upper" || name == "lower" || name == "title" || name == "capitalize") {
     return cased(value.str(), name, line);
   }
-  if (name == "length" || name == "count") return length(value, line);
+  if (name == "length" || name == "count") return length_of(value, line);
   if (name == "first" || name == "last") return end_item(value, name == "last", line);
   if (name == "join") return join(value, given, line);
   if (name == "list") return items_of(value, line);

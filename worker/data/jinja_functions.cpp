@@ -35,7 +35,7 @@ Value call_function(const std::string& name, const Given& values, int line) {
   if (name == "namespace" || name == "dict") {
     Map members;
     for (const auto& [key, value] : values.named) members.emplace_back(key, value);
-    return members;
+    return name == "dict" ? Value(std::move(members)) : Value::space(std::move(members));
   }
   if (name == "range") return range(values, line);
   if (name == "strftime_now") {

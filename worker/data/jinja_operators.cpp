@@ -8,15 +8,15 @@ namespace ropesweep::data::jinja {
 namespace {
 
 /// The code points of a text, each as UTF-8.
-std::vector<std::string> characters(const std::string& text) {
-  std::vector<std::string> all;
-  for (const char c : text) {
-    const bool continues = (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-    if (continues && !all.empty()) {
-      all.back() += c;
-    } else {
-      all.emplace_back(1, c);
-    }
+std::vector<std::string_view> characters(std::string_view text) {
+  std::vector<std::string_view> all;
+  size_t begin = 0;
+  for (size_t at = 1; at <= text.size(); ++at) {
+    const bool continues =
+        at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+    if (continues) continue;
+    all.push_back(text.substr(begin, at - begin));
+    begin = at;
   }
   return all;
 }
@@ -117,13 +117,25 @@ List items_of(const Value& value, int line) {
     return items;
   }
   if (value.text() == nullptr) fail(line, "there is nothing to go over in {}", value.kind());
-  for (std::string& character : characters(*value.text())) items.emplace_back(std::move(character));
+  constexpr size_t bytes_an_item = 64;
+  check_length(value.text()->size() * bytes_an_item, line);
+  for (const std::string_view character : characters(*value.text())) {
+    items.emplace_back(std::string(character));
+  }
   return items;
+}
+
+int64_t length_of(const Value& value, int line) {
+  if (value.list() != nullptr) return static_cast<int64_t>(value.list()->size());
+  if (value.text() != nullptr) return static_cast<int64_t>(characters(*value.text()).size());
+  return static_cast<int64_t>(items_of(value, line).size());
 }
 
 Value item_of(const Value& value, const Value& key, int line) {
   if (value.is_undefined()) fail(line, "an item is wanted of {}", value.kind());
-  const Value nothing = Undefined{fmt::format("item {}", key.str())};
+  const bool named = key.text() != nullptr && key.text()->size() <= 64;
+  const Value nothing = Undefined{fmt::format(
+      "item {}", named || key.integer() != nullptr ? key.str() : "(" + key.kind() + ")")};
   if (value.map() != nullptr) {
     const Value* found = key.text() == nullptr ? nullptr : value.find(*key.text());
     return found == nullptr ? nothing : *found;
@@ -131,11 +143,18 @@ Value item_of(const Value& value, const Value& key, int line) {
   if (key.integer() == nullptr || (value.list() == nullptr && value.text() == nullptr)) {
     return nothing;
   }
-  const List characters_of_text = value.list() != nullptr ? List() : items_of(value, line);
-  const List& items = value.list() != nullptr ? *value.list() : characters_of_text;
-  const auto count = static_cast<int64_t>(items.size());
-  const int64_t at = *key.integer() < 0 ? *key.integer() + count : *key.integer();
-  return at < 0 || at >= count ? nothing : items[static_cast<size_t>(at)];
+  const auto item = [&](const auto& items) -> const auto* {
+    const auto count = static_cast<int64_t>(items.size());
+    const int64_t at = *key.integer() < 0 ? *key.integer() + count : *key.integer();
+    return at < 0 || at >= count ? nullptr : &items[static_cast<size_t>(at)];
+  };
+  if (value.list() != nullptr) {
+    const Value* found = item(*value.list());
+    return found == nullptr ? nothing : *found;
+  }
+  const std::vector<std::string_view> all = characters(*value.text());
+  const std::string_view* found = item(all);
+  return found == nullptr ? nothing : Value(std::string(*found));
 }
 
 Value slice_of(const Value& value, const Value* begin, const Value* end, const Value* step,
@@ -143,8 +162,10 @@ Value slice_of(const Value& value, const Value* begin, const Value* end, const V
   if (value.list() == nullptr && value.text() == nullptr) {
     fail(line, "a slice is wanted of {}", value.kind());
   }
-  const List items = items_of(value, line);
-  const auto count = static_cast<int64_t>(items.size());
+  const auto of_text =
+      value.text() != nullptr ? characters(*value.text()) : std::vector<std::string_view>();
+  const auto count =
+      static_cast<int64_t>(value.list() != nullptr ? value.list()->size() : of_text.size());
   const auto number = [&](const Value* given, int64_t otherwise) {
     if (given == nullptr || given->is_none()) return otherwise;
     if (given->integer() == nullptr) fail(line, "a slice is given by {}", given->kind());
@@ -160,14 +181,17 @@ Value slice_of(const Value& value, const Value* begin, const Value* end, const V
   };
   const int64_t first = place(begin, by > 0 ? 0 : count - 1);
   const int64_t last = place(end, by > 0 ? count : -1);
-  List taken;
-  for (int64_t i = first; by > 0 ? i < last : i > last; i += by) {
-    taken.push_back(items[static_cast<size_t>(i)]);
-  }
-  if (value.list() != nullptr) return taken;
+  List items;
   std::string text;
-  for (const Value& character : taken) text += *character.text();
-  return text;
+  for (int64_t i = first; by > 0 ? i < last : i > last; i += by) {
+    const auto at = static_cast<size_t>(i);
+    if (value.list() != nullptr) {
+      items.push_back((*value.list())[at]);
+    } else {
+      text += of_text[at];
+    }
+  }
+  return value.list() != nullptr ? Value(std::move(items)) : Value(std::move(text));
 }
 
 }  // namespace ropesweep::data::jinja

@@ -157,6 +157,8 @@ Value binary(const std::string& sign, const Value& left, const Value& right, int
 bool compare(const std::string& sign, const Value& left, const Value& right, int line);
 /// The items that a loop goes over: of a list, a dictionary's keys, a text's characters.
 List items_of(const Value& value, int line);
+/// Python's len(value).
+int64_t length_of(const Value& value, int line);
 Value item_of(const Value& value, const Value& key, int line);
 /// Python's value[begin:end:step]; null: not given.
 Value slice_of(const Value& value, const Value* begin, const Value* end, const Value* step,

@@ -1,6 +1,7 @@
 // Truth, equality and spelling of values, which are Python's.
 #include "worker/data/jinja_value.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -47,7 +48,41 @@ std::string quoted(std::string_view text, bool as_json) {
   return result + quote;
 }
 
+void add(Extent& whole, const Value& member) {
+  const Extent part = member.extent();
+  // Doubled in a loop, a sum would go round.
+  whole.bytes = std::min(whole.bytes + sizeof(Value) + part.bytes, SIZE_MAX / 4);
+  whole.depth = std::max(whole.depth, part.depth + 1);
+  whole.namespaces = whole.namespaces || part.namespaces || member.is_space();
+}
+
+Extent extent_of(const Map& map) {
+  Extent extent = {.depth = 1};
+  for (const auto& [name, value] : map) {
+    extent.bytes += sizeof(name) + name.size();
+    add(extent, value);
+  }
+  return extent;
+}
+
 }  // namespace
+
+Value::Value(List value) {
+  Items items = {.list = std::move(value), .extent = {.depth = 1}};
+  for (const Value& item : items.list) add(items.extent, item);
+  data_ = std::make_shared<const Items>(std::move(items));
+}
+
+Value::Value(Map value) {
+  const Extent extent = extent_of(value);
+  data_ = std::make_shared<Members>(Members{std::move(value), extent});
+}
+
+Value Value::space(Map members) {
+  Value value(std::move(members));
+  std::get<std::shared_ptr<Members>>(value.data_)->space = true;
+  return value;
+}
 
 std::optional<double> Value::number() const {
   if (boolean() != nullptr) return *boolean() ? 1.0 : 0.0;
@@ -56,14 +91,47 @@ std::optional<double> Value::number() const {
   return std::nullopt;
 }
 
-const List* Value::list() const {
-  const auto* held = std::get_if<std::shared_ptr<List>>(&data_);
+const std::string* Value::text() const {
+  const auto* held = std::get_if<std::shared_ptr<const std::string>>(&data_);
   return held == nullptr ? nullptr : held->get();
 }
 
-Map* Value::map() const {
-  const auto* held = std::get_if<std::shared_ptr<Map>>(&data_);
-  return held == nullptr ? nullptr : held->get();
+const List* Value::list() const {
+  const auto* held = std::get_if<std::shared_ptr<const Items>>(&data_);
+  return held == nullptr ? nullptr : &(*held)->list;
+}
+
+const Map* Value::map() const {
+  const auto* held = std::get_if<std::shared_ptr<Members>>(&data_);
+  return held == nullptr ? nullptr : &(*held)->map;
+}
+
+Extent Value::extent() const {
+  if (text() != nullptr) return {.bytes = text()->size()};
+  if (const auto* items = std::get_if<std::shared_ptr<const Items>>(&data_)) {
+    return (*items)->extent;
+  }
+  if (const auto* members = std::get_if<std::shared_ptr<Members>>(&data_)) {
+    return (*members)->extent;
+  }
+  return {};
+}
+
+bool Value::is_space() const {
+  const auto* members = std::get_if<std::shared_ptr<Members>>(&data_);
+  return members != nullptr && (*members)->space;
+}
+
+void Value::set(const std::string& name, Value value) const {
+  Members& members = *std::get<std::shared_ptr<Members>>(data_);
+  const auto found = std::find_if(members.map.begin(), members.map.end(),
+                                  [&](const auto& member) { return member.first == name; });
+  if (found != members.map.end()) {
+    found->second = std::move(value);
+  } else {
+    members.map.emplace_back(name, std::move(value));
+  }
+  members.extent = extent_of(members.map);
 }
 
 const Macro* Value::macro() const {

@@ -21,6 +21,14 @@ struct Undefined {
   std::string name;
 };
 struct None {};
+
+/// What a list or dictionary takes with all that it holds.
+struct Extent {
+  size_t bytes = 0;         ///< as if nothing in it were shared
+  int depth = 0;            ///< of lists and dictionaries in one another
+  bool namespaces = false;  ///< there is a namespace() in it
+};
+
 using List = std::vector<Value>;
 /// In the order of insertion, as Python keeps it.
 using Map = std::vector<std::pair<std::string, Value>>;
@@ -33,25 +41,33 @@ class Value {
   Value(bool value) : data_(value) {}
   Value(int64_t value) : data_(value) {}
   Value(double value) : data_(value) {}
-  Value(std::string value) : data_(std::move(value)) {}
-  Value(const char* value) : data_(std::string(value)) {}
-  Value(List value) : data_(std::make_shared<List>(std::move(value))) {}
-  Value(Map value) : data_(std::make_shared<Map>(std::move(value))) {}
+  Value(std::string value) : data_(std::make_shared<const std::string>(std::move(value))) {}
+  Value(const char* value) : Value(std::string(value)) {}
+  Value(List value);
+  Value(Map value);
   Value(const Macro* value) : data_(value) {}
   // NOLINTEND(google-explicit-constructor)
+  /// namespace(): the one kind of dictionary whose members can be set.
+  static Value space(Map members);
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
   bool is_none() const { return std::holds_alternative<None>(data_); }
-  // Null where the value is of another kind. Lists and maps are shared by the copies of a value.
+  // Null where the value is of another kind. Texts, lists and maps are shared by the copies of a
+  // value.
   const bool* boolean() const { return std::get_if<bool>(&data_); }
   const int64_t* integer() const { return std::get_if<int64_t>(&data_); }
   const double* real() const { return std::get_if<double>(&data_); }
-  const std::string* text() const { return std::get_if<std::string>(&data_); }
+  const std::string* text() const;
   /// A boolean or a number as a number.
   std::optional<double> number() const;
   const List* list() const;
-  Map* map() const;
+  const Map* map() const;
   const Macro* macro() const;
+  /// Of a text its bytes, of a list or dictionary what it was made of; nothing else has one.
+  Extent extent() const;
+  bool is_space() const;
+  /// Sets a member of a namespace().
+  void set(const std::string& name, Value value) const;
   /// A map's member, or null.
   const Value* find(std::string_view key) const;
 
@@ -70,8 +86,18 @@ class Value {
   std::string members(bool as_json) const;
   std::string written(bool as_json) const;
 
-  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>,
-               std::shared_ptr<Map>, const Macro*>
+  struct Items {
+    List list;
+    Extent extent;
+  };
+  struct Members {
+    Map map;
+    Extent extent;
+    bool space = false;
+  };
+
+  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+               std::shared_ptr<const Items>, std::shared_ptr<Members>, const Macro*>
       data_;
 };
 
