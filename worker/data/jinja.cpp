@@ -160,7 +160,7 @@ class Renderer {
       return;
     }
     for (size_t i = 0; i < items.size(); ++i) {
-      effort_.spend(8, statement.line);  // most of it for `loop`
+      effort_.spend(16, statement.line);  // most of it for `loop`
       scopes_.emplace_back();
       assign(statement.names, items[i], statement.line);
       scopes_.back()["loop"] = loop_at(items, i);
