@@ -70,7 +70,8 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
   std::vector<uint8_t>& part = seed % 8 < 6 ? header : rest;
   const size_t other = size - part.size();
   const size_t old = part.size();
-  part.resize(std::max(old, most - other));
+  if (most == other) return LLVMFuzzerMutate(data, size, most);  // an empty part without room
+  part.resize(most - other);
   part.resize(LLVMFuzzerMutate(part.data(), old, part.size()));
   length = header.size();
   std::memcpy(data, &length, length_bytes);
