@@ -29,7 +29,7 @@ void watch(const std::filesystem::path& store) {
     const bool running = lock_holder(store_directory(store)).has_value();
     const double before = seconds_since_epoch();
     if (before >= next_reading || !running) {
-      contents = read_results(store);
+      contents = read_results(store, Details::none);
       const double after = seconds_since_epoch();
       next_reading = after + (after - before) / kReadingShare;
     }
@@ -72,7 +72,7 @@ int status_command(const Arguments& arguments) {
   } else if (format == "json") {
     print_status_json(std::cout, make_status(read_store(store), store_directory(store)));
   } else {
-    print_status(std::cout, make_status(read_results(store), store_directory(store)),
+    print_status(std::cout, make_status(read_results(store, Details::none), store_directory(store)),
                  seconds_since_epoch());
   }
   return 0;

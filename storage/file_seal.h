@@ -7,7 +7,9 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
+#include <filesystem>
+
+#include "experiments/owned_descriptor.h"
 
 namespace ropesweep {
 
@@ -18,7 +20,8 @@ inline constexpr size_t kSealBytes = 20;
 /// The seal of `length` bytes whose CRC-32 is `crc`.
 std::array<uint8_t, kSealBytes> make_seal(uint64_t length, uint32_t crc);
 
-/// `broken`: some byte is not what was sealed.
-Seal check_seal(std::span<const uint8_t> bytes);
+/// Of a whole file, read in pieces. `broken`: some byte is not what was sealed. Errors: transient,
+/// naming `path`.
+Seal check_seal(const OwnedDescriptor& file, const std::filesystem::path& path);
 
 }  // namespace ropesweep

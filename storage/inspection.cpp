@@ -24,7 +24,7 @@ void read_published(Inspection& found) {
     return;
   }
   try {
-    found.published = read_stamped_snapshot(paths.h5_file);
+    found.published = read_stamped_snapshot(paths.h5_file, Details::all);
   } catch (const NewerStore&) {
     throw;
   } catch (const Error& error) {

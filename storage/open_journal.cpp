@@ -117,12 +117,12 @@ bool open_or_import(const fs::path& h5_file, const fs::path& directory,
   return false;
 }
 
-StoreContents read_results(const fs::path& h5_file) {
+StoreContents read_results(const fs::path& h5_file, Details details) {
   const fs::path file = store_directory(h5_file) / "journal";
   if (!fs::exists(file) || !fs::exists(h5_file)) return read_store(h5_file);
   try {
     const JournalHead journal = read_journal_head(file);
-    Snapshot published = read_stamped_snapshot(h5_file);
+    Snapshot published = read_stamped_snapshot(h5_file, details);
     const int64_t covered = published.stamp.journal_bytes;
     if (published.stamp.journal == journal.identity && covered <= journal.file_bytes) {
       StoreState state(std::move(published.contents));

@@ -40,7 +40,7 @@ struct Snapshot {
 };
 
 /// As read_snapshot, with the stamp.
-Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file);
+Snapshot read_stamped_snapshot(const std::filesystem::path& h5_file, Details details);
 
 /// One of the tables cells, fine_tunes, attempts as the file has it, with the stamp; nothing where
 /// the file is of an older schema, whose contents are upgraded as a whole. Errors: as above.

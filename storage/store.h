@@ -69,10 +69,13 @@ std::filesystem::path store_directory(const std::filesystem::path& h5_file);
 /// a newer schema version.
 StoreContents read_store(const std::filesystem::path& h5_file);
 
+/// Whether a reader wants curves and samples, which are most of a store.
+enum class Details { all, none };
+
 /// The same in every column of every table, sooner: the published file and what the journal has
 /// after it. Without canonical texts and recipes' settings, which no table shows, where those would
-/// have to be read from the journal.
-StoreContents read_results(const std::filesystem::path& h5_file);
+/// have to be read from the journal. Without details: of curves and samples whatever costs nothing.
+StoreContents read_results(const std::filesystem::path& h5_file, Details details = Details::all);
 
 /// Rows of a table as text-or-number columns, for query, report and tests: the columns of
 /// interface.md.

@@ -41,11 +41,8 @@ const Column& column_of(const Table& table, const std::string& name);
 Curve curve_from(const Table& table);
 std::vector<SampleRecord> samples_from(const Table& table);
 
-/// The reverse of make_table for the three main tables, as far as they tell: recipes by name only,
-/// no canonical texts. `internal_…`: the tables of /internal. Curves and samples are added by the
-/// caller.
-StoreContents contents_from(const Table& cells, const Table& internal_cells,
-                            const Table& fine_tunes, const Table& internal_fine_tunes,
-                            const Table& attempts);
+/// The reverse of for_each_block, as far as the tables tell: recipes by name only, no canonical
+/// texts. `block` follows those that were added before. Curves and samples are added by the caller.
+void add_records(const std::string& table, const TableBlock& block, StoreContents& contents);
 
 }  // namespace ropesweep

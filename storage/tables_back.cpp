@@ -1,4 +1,5 @@
 // Columns → records, for a published file that is read without its journal.
+#include <algorithm>
 #include <cmath>
 
 #include "storage/plain_names.h"
@@ -7,28 +8,35 @@
 namespace ropesweep {
 namespace {
 
-/// Looks up columns by name once, then reads rows.
+/// Looks up a column by its name once, then reads rows.
 class RowReader {
  public:
   explicit RowReader(const Table& table) : table_(table) {}
-  const std::string& text(const char* name, size_t row) const {
-    return column_of(table_, name).texts[row];
-  }
-  double real(const char* name, size_t row) const { return column_of(table_, name).numbers[row]; }
-  int64_t integer(const char* name, size_t row) const {
-    return static_cast<int64_t>(column_of(table_, name).numbers[row]);
+  const std::string& text(const char* name, size_t row) { return column(name).texts[row]; }
+  double real(const char* name, size_t row) { return column(name).numbers[row]; }
+  int64_t integer(const char* name, size_t row) {
+    return static_cast<int64_t>(column(name).numbers[row]);
   }
   /// A number that the table shows as NaN when there is none.
-  double real_or_zero(const char* name, size_t row) const {
+  double real_or_zero(const char* name, size_t row) {
     const double value = real(name, row);
     return std::isnan(value) ? 0 : value;
   }
 
  private:
+  /// `name`: a literal, so that its address tells it apart.
+  const Column& column(const char* name) {
+    const auto found = std::find_if(columns_.begin(), columns_.end(),
+                                    [name](const auto& known) { return known.first == name; });
+    if (found != columns_.end()) return *found->second;
+    return *columns_.emplace_back(name, &column_of(table_, name)).second;
+  }
+
   const Table& table_;
+  std::vector<std::pair<const char*, const Column*>> columns_;
 };
 
-CellRecord cell_from(const RowReader& in, size_t row) {
+CellRecord cell_from(RowReader& in, size_t row) {
   CellRecord record;
   Cell& cell = record.cell;
   cell.id = in.text("id", row);
@@ -53,7 +61,7 @@ CellRecord cell_from(const RowReader& in, size_t row) {
   return record;
 }
 
-Measure measure_from(const RowReader& in, const RowReader& internal, size_t row) {
+Measure measure_from(RowReader& in, RowReader& internal, size_t row) {
   Measure measure;
   measure.metric = in.text("metric", row);
   measure.count = in.integer("count", row);
@@ -66,7 +74,7 @@ Measure measure_from(const RowReader& in, const RowReader& internal, size_t row)
   return measure;
 }
 
-FineTuneRecord fine_tune_from(const RowReader& in, const RowReader& internal, size_t row) {
+FineTuneRecord fine_tune_from(RowReader& in, RowReader& internal, size_t row) {
   FineTuneRecord record;
   FineTune& tune = record.fine_tune;
   tune.id = in.text("id", row);
@@ -93,7 +101,7 @@ FineTuneRecord fine_tune_from(const RowReader& in, const RowReader& internal, si
   return record;
 }
 
-AttemptRecord attempt_from(const RowReader& in, size_t row) {
+AttemptRecord attempt_from(RowReader& in, size_t row) {
   AttemptRecord record;
   record.task = in.text("task", row);
   record.kind = in.text("kind", row);
@@ -107,6 +115,28 @@ AttemptRecord attempt_from(const RowReader& in, size_t row) {
   record.started_at = in.real("started_at", row);
   record.seconds = in.real("seconds", row);
   return record;
+}
+
+void add_cells(RowReader& in, RowReader& internal, size_t rows, StoreContents& contents) {
+  // A cell's rows, one a metric, stand together.
+  const auto add_measures = [&](CellRecord& record, size_t row) {
+    for (; row < rows && in.text("id", row) == record.cell.id; ++row) {
+      if (in.text("metric", row).empty()) continue;
+      record.outcome.measures.push_back(measure_from(in, internal, row));
+    }
+    return row;
+  };
+  size_t row = 0;
+  const size_t last = contents.cells.size() - 1;  // the block before this may end within it
+  if (rows > 0 && !contents.cells.empty() && contents.cells.back().cell.id == in.text("id", 0)) {
+    contents.cells.change(last, [&](CellRecord& record) { row = add_measures(record, 0); });
+  }
+  while (row < rows) {
+    CellRecord record = cell_from(in, row);
+    check_names(record);
+    row = add_measures(record, row);
+    contents.cells.push_back(record);
+  }
 }
 
 std::vector<int64_t> integers(const Column& column) {
@@ -126,7 +156,7 @@ Curve curve_from(const Table& table) {
 }
 
 std::vector<SampleRecord> samples_from(const Table& table) {
-  const RowReader in(table);
+  RowReader in(table);
   std::vector<SampleRecord> samples(row_count(table));
   for (size_t row = 0; row < samples.size(); ++row) {
     samples[row] = {
@@ -138,30 +168,18 @@ std::vector<SampleRecord> samples_from(const Table& table) {
   return samples;
 }
 
-StoreContents contents_from(const Table& cells, const Table& internal_cells,
-                            const Table& fine_tunes, const Table& internal_fine_tunes,
-                            const Table& attempts) {
-  StoreContents contents;
-  const RowReader in(cells), internal(internal_cells);
-  for (size_t row = 0; row < row_count(cells);) {
-    CellRecord record = cell_from(in, row);
-    check_names(record);
-    // A cell's rows, one a metric, stand together.
-    for (; row < row_count(cells) && in.text("id", row) == record.cell.id; ++row) {
-      if (in.text("metric", row).empty()) continue;
-      record.outcome.measures.push_back(measure_from(in, internal, row));
+void add_records(const std::string& table, const TableBlock& block, StoreContents& contents) {
+  RowReader in(block.shown), internal(block.internal);
+  const size_t rows = row_count(block.shown);
+  if (table == "cells") return add_cells(in, internal, rows, contents);
+  for (size_t row = 0; row < rows; ++row) {
+    if (table == "fine_tunes") {
+      contents.fine_tunes.push_back(fine_tune_from(in, internal, row));
+      check_names(contents.fine_tunes.back());
+    } else {
+      contents.attempts.push_back(attempt_from(in, row));
     }
-    contents.cells.push_back(record);
   }
-  for (size_t row = 0; row < row_count(fine_tunes); ++row) {
-    contents.fine_tunes.push_back(
-        fine_tune_from(RowReader(fine_tunes), RowReader(internal_fine_tunes), row));
-    check_names(contents.fine_tunes.back());
-  }
-  for (size_t row = 0; row < row_count(attempts); ++row) {
-    contents.attempts.push_back(attempt_from(RowReader(attempts), row));
-  }
-  return contents;
 }
 
 }  // namespace ropesweep

@@ -1,5 +1,6 @@
 // Publishing a store that is larger than what is kept of its file in memory, on a good disk and on
 // full ones.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,7 +91,7 @@ class Publishing : public ::testing::Test {
 TEST_F(Publishing, AStoreLargerThanTheMemoryForItReadsBackEqual) {
   write();
   ASSERT_GT(std::filesystem::file_size(file_), kCache + kCache / 8);
-  EXPECT_EQ(check_seal(read_file(file_)), Seal::whole);
+  EXPECT_EQ(check_seal(open_file(file_, O_RDONLY), file_), Seal::whole);
   const StoreContents back = read_snapshot(file_);
   for (const std::string& table : table_names()) {
     expect_equal(make_table(back, table), make_table(store_->contents(), table));
@@ -120,7 +121,7 @@ TEST_F(Publishing, AFullDiskIsOurErrorWhereverItEndsAndLeavesTheOldFile) {
   }
   EXPECT_NE(error_with_room_for(whole - 1), "");
   EXPECT_EQ(error_with_room_for(whole), "");
-  EXPECT_EQ(check_seal(read_file(file_)), Seal::whole);
+  EXPECT_EQ(check_seal(open_file(file_, O_RDONLY), file_), Seal::whole);
 }
 
 TEST_F(Publishing, WhereNoFileCanBeMadeItSaysSo) {
