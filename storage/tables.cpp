@@ -63,23 +63,19 @@ double at_or_nan(const std::vector<double>& values, size_t i) {
   return i < values.size() ? values[i] : nan;
 }
 
-void put_curves(const StoreContents& contents, RowWriter& out) {
-  for (const FineTuneRecord& record : contents.fine_tunes) {
-    const Curve& c = record.outcome.curve;
-    for (size_t i = 0; i < c.step.size(); ++i) {
-      out.row(record.fine_tune.id, c.step[i], at_or_nan(c.training_loss, i),
-              at_or_nan(c.validation_loss, i), at_or_nan(c.learning_rate, i),
-              at_or_nan(c.gradient_norm, i));
-    }
+void put_curve(const FineTuneRecord& record, RowWriter& out) {
+  const Curve& c = record.outcome.curve;
+  for (size_t i = 0; i < c.step.size(); ++i) {
+    out.row(record.fine_tune.id, c.step[i], at_or_nan(c.training_loss, i),
+            at_or_nan(c.validation_loss, i), at_or_nan(c.learning_rate, i),
+            at_or_nan(c.gradient_norm, i));
   }
 }
 
-void put_samples(const StoreContents& contents, RowWriter& out) {
-  for (const CellRecord& record : contents.cells) {
-    for (const SampleRecord& s : record.outcome.samples) {
-      out.row(record.cell.id, s.index, s.text, s.reference, int64_t{s.hit}, s.location,
-              int64_t{s.second_hit}, s.tokens, s.nll, s.windows, s.window_nll, s.share);
-    }
+void put_samples(const CellRecord& record, RowWriter& out) {
+  for (const SampleRecord& s : record.outcome.samples) {
+    out.row(record.cell.id, s.index, s.text, s.reference, int64_t{s.hit}, s.location,
+            int64_t{s.second_hit}, s.tokens, s.nll, s.windows, s.window_nll, s.share);
   }
 }
 
@@ -100,17 +96,30 @@ Column empty_column(const ColumnSpec& spec) {
   return column;
 }
 
+size_t record_count(const StoreContents& contents, const std::string& table) {
+  if (table == "cells" || table == "samples") return contents.cells.size();
+  if (table == "attempts") return contents.attempts.size();
+  return contents.fine_tunes.size();
+}
+
 Table make_table(const StoreContents& contents, const std::string& table) {
+  return table_of(contents, table, 0, record_count(contents, table));
+}
+
+Table table_of(const StoreContents& contents, const std::string& table, size_t first,
+               size_t count) {
   Table result = empty_table(table_columns(table));
   RowWriter out(result);
-  const auto put_all = [&out](const auto& records) {
-    for (const auto& record : records) put(record, out);
+  const auto put_each = [&](const auto& records, const auto& put_one) {
+    const size_t end = std::min(first + count, records.size());
+    for (size_t i = first; i < end; ++i) put_one(records[i], out);
   };
-  if (table == "cells") put_all(contents.cells);
-  if (table == "fine_tunes") put_all(contents.fine_tunes);
-  if (table == "attempts") put_all(contents.attempts);
-  if (table == "curves") put_curves(contents, out);
-  if (table == "samples") put_samples(contents, out);
+  const auto put_row = [](const auto& record, RowWriter& to) { put(record, to); };
+  if (table == "cells") put_each(contents.cells, put_row);
+  if (table == "fine_tunes") put_each(contents.fine_tunes, put_row);
+  if (table == "attempts") put_each(contents.attempts, put_row);
+  if (table == "curves") put_each(contents.fine_tunes, put_curve);
+  if (table == "samples") put_each(contents.cells, put_samples);
   return result;
 }
 

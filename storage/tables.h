@@ -12,6 +12,11 @@ namespace ropesweep {
 /// Rows of /cells that one cell takes.
 size_t row_count(const CellRecord& record);
 
+/// How many records a table of make_table() is made from: curves of fine-tunes, samples of cells.
+size_t record_count(const StoreContents& contents, const std::string& table);
+/// The rows that `count` of these records give, from the first on.
+Table table_of(const StoreContents& contents, const std::string& table, size_t first, size_t count);
+
 /// Some rows of a table in order, with those of /internal/TABLE (schema.h; no columns: it has
 /// none).
 struct TableBlock {
