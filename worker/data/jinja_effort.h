@@ -13,7 +13,7 @@ namespace ropesweep::data::jinja {
 class Effort {
  public:
   /// `bytes`: of what the template is given; long conversations take more work.
-  explicit Effort(size_t bytes) : left_(30'000 + 16 * static_cast<int64_t>(bytes)) {}
+  explicit Effort(size_t bytes) : left_(10'000 + 16 * static_cast<int64_t>(bytes)) {}
 
   /// Errors: `fail` where the work of a rendering is used up.
   void spend(size_t units, int line) {
