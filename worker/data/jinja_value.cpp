@@ -59,7 +59,7 @@ void add(Extent& whole, const Value& member) {
 Extent extent_of(const Map& map) {
   Extent extent = {.depth = 1};
   for (const auto& [name, value] : map) {
-    extent.bytes += sizeof(name) + name.size();
+    extent.bytes += sizeof(std::string) + name.size();
     add(extent, value);
   }
   return extent;
