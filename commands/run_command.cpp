@@ -158,8 +158,14 @@ void print_tables(const fs::path& store) {
   std::cout << std::flush;
 }
 
-int coordinator_rank(const RunOptions& run) {
-  const auto channel = MpiChannel::start();
+/// Seconds for all ranks to start: the program is read from a file system that all hosts share.
+double start_patience(const RunOptions& run, const MpiEnvironment& environment) {
+  constexpr double kFew = 60, kEach = 0.2;
+  return run.start_patience > 0 ? run.start_patience : kFew + kEach * environment.size;
+}
+
+int coordinator_rank(const RunOptions& run, const MpiEnvironment& environment) {
+  const auto channel = MpiChannel::start(start_patience(run, environment));
   const bool launched = !text_of_environment(kRunVariable).empty();
   CoordinatorResult result;
   fs::path store;
@@ -191,7 +197,7 @@ int coordinator_rank(const RunOptions& run) {
 }
 
 int worker_rank(const RunOptions& run, const MpiEnvironment& environment) {
-  const auto channel = MpiChannel::start();
+  const auto channel = MpiChannel::start(start_patience(run, environment));
   const Sweep sweep = find_sweep(run.sweep);
   ShepherdOptions options;
   options.device = run.device.empty() ? sweep.workers.device : run.device;
@@ -275,7 +281,7 @@ int run_command(const Arguments& arguments) {
         run.hostfile.empty() ? std::vector<HostWorkers>{} : read_hostfile(run.hostfile));
   }
   exit_when_gone(::getppid(), 1);
-  return environment.rank == 0 ? coordinator_rank(run) : worker_rank(run, environment);
+  return environment.rank == 0 ? coordinator_rank(run, environment) : worker_rank(run, environment);
 }
 
 }  // namespace ropesweep::commands

@@ -34,6 +34,8 @@ bool parse_run_options(const Arguments& arguments, RunOptions& run) {
   add("disk-patience",
       po::value(&run.disk_patience)->default_value(run.disk_patience)->value_name("SECONDS"),
       "a task waits so long for a disk that is full or fails before it counts as an attempt");
+  add("start-patience", po::value(&run.start_patience)->value_name("SECONDS"),
+      "all ranks must have started within this time (60, and a fifth more for each rank)");
   add("most-gpus-per-task", po::value(&run.most_gpus_per_task)->value_name("N"),
       "what runs out of memory on gpus_per_task workers is tried on 2, 4, … times as many, up to "
       "N");
@@ -53,6 +55,9 @@ bool parse_run_options(const Arguments& arguments, RunOptions& run) {
   }
   if (!(run.disk_patience >= 0)) {
     throw_user_error("--disk-patience {}: seconds, or 0 for none", run.disk_patience);
+  }
+  if (values.count("start-patience") > 0 && !(run.start_patience >= 1)) {
+    throw_user_error("--start-patience {}: at least a second", run.start_patience);
   }
   if (run.slurm && !run.hostfile.empty()) {
     throw_user_error("--slurm takes the job's nodes, --hostfile a file's: give one of them");

@@ -17,6 +17,7 @@ struct RunOptions {
   double grace = ReactorOptions{}.grace_seconds;
   double hang = ReactorOptions{}.hang_seconds;
   double disk_patience = ReactorOptions{}.disk_patience_seconds;
+  double start_patience = 0;  ///< 0: by the number of ranks
   int64_t most_gpus_per_task = 0;
   bool quiet = false, slurm = false;
 };

@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 
+#include "coordinator/protocol/mpi_channel.h"
 #include "coordinator/protocol/process_watch.h"
 #include "coordinator/run_status.h"
 #include "experiments/error.h"
@@ -31,6 +32,8 @@ namespace {
 constexpr double kPatienceSeconds = 5;
 constexpr double kLookSeconds = 0.1;
 constexpr int kNoSuchProgram = 127;
+/// So often mpirun is started where its ranks don't come together.
+constexpr int kMostStarts = 3;
 
 std::atomic<int> signals{0};
 
@@ -93,13 +96,16 @@ pid_t start(std::vector<std::string> command, pid_t launcher) {
 /// One mpirun from its start to its end.
 class Supervision {
  public:
-  /// `coordinator_here`: its process is one of this host.
-  Supervision(pid_t pid, std::filesystem::path directory, std::string run, bool coordinator_here)
+  /// `coordinator_here`: its process is one of this host. `late`: a file that is there once ranks
+  /// gave up waiting for others.
+  Supervision(pid_t pid, std::filesystem::path directory, std::string run, bool coordinator_here,
+              std::filesystem::path late)
       : pid_(pid),
         watch_(pid),
         directory_(std::move(directory)),
         run_(std::move(run)),
-        coordinator_here_(coordinator_here) {}
+        coordinator_here_(coordinator_here),
+        late_(std::move(late)) {}
 
   /// Returns waitpid's status.
   int wait() {
@@ -111,6 +117,8 @@ class Supervision {
     }
     return status;
   }
+
+  bool told_to_stop() const { return forwarded_ > 0; }
 
  private:
   void forward_signals() {
@@ -130,6 +138,7 @@ class Supervision {
     if (over_since_ < 0) {
       const auto status = read_run_status(directory_, run_);
       if (!status) {
+        if (std::filesystem::exists(late_)) over_since_ = now;
         return;
       }
       if (!coordinator_ && coordinator_here_) {
@@ -150,6 +159,7 @@ class Supervision {
   std::filesystem::path directory_;
   std::string run_;
   bool coordinator_here_;
+  std::filesystem::path late_;
   std::unique_ptr<ProcessWatch> coordinator_;
   int forwarded_ = 0;
   double over_since_ = -1;
@@ -244,24 +254,22 @@ std::vector<std::string> mpirun_command(const LaunchOptions& options,
   return command;
 }
 
-int launch(const LaunchOptions& options) {
+namespace {
+
+/// One mpirun. Nothing when its ranks did not come together, and nobody wishes it to stop.
+std::optional<int> launch_once(const LaunchOptions& options) {
   const Scratch scratch;  // Of this host's ranks; those of others use what their hosts have.
+  const std::filesystem::path late = scratch.path() / "late";
   const std::string run = new_run_name();
   ::setenv(kRunVariable, run.c_str(), 1);
   ::setenv(kTerminalVariable, std::to_string(options.terminal_width).c_str(), 1);
-  if (::geteuid() == 0) {
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-  }
-  for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
-    std::signal(signal, [](int) { ++signals; });
-  }
+  ::setenv(kLateStartVariable, late.c_str(), 1);
   if (options.slurm) {
     write_whole(scratch.path() / "agent", kNodeAgent, false);
   }
   const pid_t pid = start(mpirun_command(options, scratch.path()), ::getpid());
-  const int status =
-      Supervision(pid, options.directory, run, coordinator_is_here(options.hosts)).wait();
+  Supervision supervision(pid, options.directory, run, coordinator_is_here(options.hosts), late);
+  const int status = supervision.wait();
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchProgram) {
     throw_user_error(
         "{}", options.hosts.empty()
@@ -272,10 +280,33 @@ int launch(const LaunchOptions& options) {
   if (outcome && outcome->exit_code) {
     return *outcome->exit_code;
   }
+  if (!outcome && std::filesystem::exists(late) && !supervision.told_to_stop()) {
+    return std::nullopt;
+  }
   throw_transient_error(
       "the coordinator ended without finishing (mpirun's status {}): nothing that was "
       "done is lost, run it again to go on",
       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+}  // namespace
+
+int launch(const LaunchOptions& options) {
+  if (::geteuid() == 0) {
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  }
+  for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+    std::signal(signal, [](int) { ++signals; });
+  }
+  for (int starts = 1; starts <= kMostStarts; ++starts) {
+    if (const std::optional<int> code = launch_once(options)) return *code;
+    if (starts < kMostStarts) spdlog::warn("its ranks didn't come together: it is started again");
+  }
+  throw_transient_error(
+      "its ranks did not come together in {} starts (above): nothing that was done is lost; see "
+      "that each host answers, or give them longer (--start-patience)",
+      kMostStarts);
 }
 
 }  // namespace ropesweep

@@ -2,10 +2,13 @@
 #define OMPI_SKIP_MPICXX 1
 #include "coordinator/protocol/mpi_channel.h"
 
+#include <fcntl.h>
 #include <mpi.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <list>
@@ -21,10 +24,52 @@ std::atomic<int> finalize_exit_code{0};
 
 void leave_now(int) { _exit(finalize_exit_code.load()); }
 
+int environment_number(const char* name, int fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::atoi(text);
+}
+
+/// While one lives, MPI_Init may take so long. A rank that died before its own would otherwise keep
+/// all others waiting for ever, and mpirun with them.
+class StartWatch {
+ public:
+  explicit StartWatch(double patience_seconds) {
+    const auto seconds = static_cast<unsigned>(std::ceil(std::max(1.0, patience_seconds)));
+    // One of them may be the one that died.
+    const bool speaks = environment_number("OMPI_COMM_WORLD_RANK", 0) < 2;
+    message_ = speaks ? fmt::format(
+                            "ropesweep: not all ranks have come together within {} s: one "
+                            "died as it started, or its host is out of reach; nothing is "
+                            "lost, run it again (or wait longer: --start-patience)\n",
+                            seconds)
+                      : "";
+    const char* mark = std::getenv(kLateStartVariable);
+    mark_ = mark == nullptr ? "" : mark;
+    std::signal(SIGALRM, give_up);
+    alarm(seconds);
+  }
+  ~StartWatch() {
+    alarm(0);
+    std::signal(SIGALRM, SIG_DFL);
+  }
+  StartWatch(const StartWatch&) = delete;
+  StartWatch& operator=(const StartWatch&) = delete;
+
+ private:
+  static void give_up(int) {
+    if (!mark_.empty()) static_cast<void>(::open(mark_.c_str(), O_CREAT | O_WRONLY, 0666));
+    if (::write(STDERR_FILENO, message_.data(), message_.size()) < 0) _exit(1);
+    _exit(1);
+  }
+
+  static inline std::string message_, mark_;  // made before the signal can come
+};
+
 class OpenMpiChannel : public MpiChannel {
  public:
-  OpenMpiChannel() {
+  explicit OpenMpiChannel(double patience_seconds) {
     std::signal(SIGPIPE, SIG_IGN);
+    const StartWatch watch(patience_seconds);
     int provided = 0;
     if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
       throw_transient_error("MPI_Init failed; see mpirun's own message");
@@ -111,14 +156,11 @@ class OpenMpiChannel : public MpiChannel {
   std::list<Send> sends_, abandoned_;
 };
 
-int environment_number(const char* name, int fallback) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? fallback : std::atoi(text);
-}
-
 }  // namespace
 
-std::unique_ptr<MpiChannel> MpiChannel::start() { return std::make_unique<OpenMpiChannel>(); }
+std::unique_ptr<MpiChannel> MpiChannel::start(double patience_seconds) {
+  return std::make_unique<OpenMpiChannel>(patience_seconds);
+}
 
 MpiEnvironment mpi_environment() {
   MpiEnvironment environment;

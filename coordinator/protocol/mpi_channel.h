@@ -10,10 +10,15 @@
 
 namespace ropesweep {
 
+/// Environment variable by which a launcher learns that ranks gave up waiting for one another.
+inline constexpr const char* kLateStartVariable = "ROPESWEEP_LATE_START";
+
 class MpiChannel : public Channel {
  public:
-  /// MPI_Init; at most once a process. Errors: Error(transient).
-  static std::unique_ptr<MpiChannel> start();
+  /// MPI_Init; at most once a process. It waits for all ranks, whatever became of them: after
+  /// `patience_seconds` (rounded up) the process says so and ends with code 1, once the file that
+  /// kLateStartVariable names is there. Errors: Error(transient).
+  static std::unique_ptr<MpiChannel> start(double patience_seconds);
 
   /// Leaves MPI. `orderly`: every rank leaves now, so MPI_Finalize; it ends the process with
   /// `exit_code` if that hangs for more than some seconds. Otherwise a rank was lost and

@@ -88,6 +88,25 @@ class Faults:
         nothing_left(sweep)
         self.same(sweep, LONG)
 
+    def test_start(self):
+        """A rank that dies before MPI has started: the others don't wait for it for ever, and the run begins again."""
+        for _ in range(5):  # it may be too late, or too early, for the one to be killed
+            sweep = self.sweep("start")
+            run = sweep.start("--workers", 2, "--start-patience", 3)
+            shepherds = []
+            while not shepherds and run.poll() is None:
+                shepherds = [pid for pid, (kind, _) in sweep.processes().items() if kind == "shepherd"]
+            if shepherds:
+                os.kill(shepherds[0], signal.SIGKILL)
+            check(run.wait(LIMIT) == 0, "code 0", sweep)
+            nothing_left(sweep)
+            self.same(sweep)
+            if "not all ranks have come together" in sweep.log():
+                check("it is started again" in sweep.log(), "it says what it does", sweep)
+                return
+            shutil.rmtree(sweep.directory)
+        sys.exit("FAILED: no rank could be killed as it started")
+
     def test_hang(self):
         """A task that hangs while its process gives signs of life: here in the opening of a pipe."""
         tasks = [row["task"] for row in self.undisturbed().table("attempts") if row["kind"] == "evaluation"]
