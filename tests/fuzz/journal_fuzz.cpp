@@ -55,7 +55,8 @@ void apply(const Records& records) {
   for (const std::vector<uint8_t>& record : records) {
     fuzz::accepted([&] {
       const nlohmann::json event = decode_event(record, "fuzz");
-      fuzz::require(decode_event(encode_event(event), "fuzz") == event,
+      const std::vector<uint8_t> written = encode_event(event);  // bytes: no NaN is itself
+      fuzz::require(encode_event(decode_event(written, "fuzz")) == written,
                     "an event that is written again is the same");
       state.apply(event);
     });
