@@ -79,7 +79,7 @@ class Chaos:
             quiet_runs += quiet
             check(quiet_runs < 10, f"{quiet_runs} runs in peace were not enough (code {done})", sweep)
             workers = self.random.choice(KINDS[kind].workers)
-            run = sweep.start("--workers", workers, "--suspicion", SUSPICION)
+            run = sweep.start("--workers", workers, "--suspicion", SUSPICION, "--start-patience", 8)
             self.runs += 1
             try:
                 done = run.wait(LIMIT) if quiet else self.disturb(sweep, run, journal, until)
