@@ -278,7 +278,7 @@ std::optional<int> launch_once(const LaunchOptions& options) {
   }
   const auto outcome = read_run_status(options.directory, run);
   if (outcome && outcome->exit_code) {
-    return *outcome->exit_code;
+    return outcome->exit_code;
   }
   if (!outcome && std::filesystem::exists(late) && !supervision.told_to_stop()) {
     return std::nullopt;
