@@ -35,7 +35,7 @@ bool parse_run_options(const Arguments& arguments, RunOptions& run) {
       po::value(&run.disk_patience)->default_value(run.disk_patience)->value_name("SECONDS"),
       "a task waits so long for a disk that is full or fails before it counts as an attempt");
   add("start-patience", po::value(&run.start_patience)->value_name("SECONDS"),
-      "all ranks must have started within this time (60, and a fifth more for each rank)");
+      "all ranks must have started within this time (60, and 0.2 for each rank)");
   add("most-gpus-per-task", po::value(&run.most_gpus_per_task)->value_name("N"),
       "what runs out of memory on gpus_per_task workers is tried on 2, 4, … times as many, up to "
       "N");

@@ -92,18 +92,17 @@ bool SnapshotFile::has_members(const std::string& name) const {
 SnapshotFile::Rows SnapshotFile::rows(const std::string& name,
                                       const std::vector<ColumnSpec>& specs) const {
   Rows result(*this);
-  bool first = true;
+  std::optional<size_t> rows_before;
   for (const ColumnSpec& spec : specs) {
     Rows::Source& source = result.sources_.emplace_back(spec, "/" + name + "/" + spec.name);
     if (spec.optional && !has(name + "/" + spec.name)) continue;
-    source.in.emplace_back(H5Dopen2(file_, source.name.c_str(), H5P_DEFAULT),
-                           what("open", source.name));
-    const size_t rows = row_count(source.in[0], source.name);
-    if (!std::exchange(first, false) && rows != result.rows_) {
+    source.in.emplace(H5Dopen2(file_, source.name.c_str(), H5P_DEFAULT), what("open", source.name));
+    result.rows_ = row_count(*source.in, source.name);
+    if (rows_before.value_or(result.rows_) != result.rows_) {
       throw_transient_error("{}: the columns of /{} differ in length; see 'ropesweep check'",
                             path_.string(), name);
     }
-    result.rows_ = rows;
+    rows_before = result.rows_;
   }
   return result;
 }
@@ -121,11 +120,11 @@ Table SnapshotFile::Rows::read(size_t first, size_t count) const {
 
 Column SnapshotFile::Rows::column(const Source& source, size_t first, size_t count) const {
   Column result = empty_column(source.spec);
-  if (source.in.empty() || count == 0) {
+  if (!source.in || count == 0) {
     result.is_text ? result.texts.resize(count) : result.numbers.resize(count);
     return result;
   }
-  const hid_t dataset = source.in[0];
+  const hid_t dataset = *source.in;
   const hsize_t begin = first, rows = count;
   const Hdf5Space stored(H5Dget_space(dataset), file_.what("open", source.name));
   const Hdf5Space memory(H5Screate_simple(1, &rows, nullptr), "create a dataspace");

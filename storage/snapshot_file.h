@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,8 @@ class SnapshotFile {
 
     struct Source {
       ColumnSpec spec;
-      std::string name;             ///< with the group's
-      std::vector<Hdf5Dataset> in;  ///< one, or none: the file lacks it
+      std::string name;               ///< with the group's
+      std::optional<Hdf5Dataset> in;  ///< none: the file lacks it
     };
     Column column(const Source& source, size_t first, size_t count) const;
 

@@ -63,18 +63,21 @@ double at_or_nan(const std::vector<double>& values, size_t i) {
   return i < values.size() ? values[i] : nan;
 }
 
-void put_curve(const FineTuneRecord& record, RowWriter& out) {
-  const Curve& c = record.outcome.curve;
+/// Rows of a curve, after `leading` columns.
+template <typename... Leading>
+void put_curve(const Curve& c, RowWriter& out, const Leading&... leading) {
   for (size_t i = 0; i < c.step.size(); ++i) {
-    out.row(record.fine_tune.id, c.step[i], at_or_nan(c.training_loss, i),
-            at_or_nan(c.validation_loss, i), at_or_nan(c.learning_rate, i),
-            at_or_nan(c.gradient_norm, i));
+    out.row(leading..., c.step[i], at_or_nan(c.training_loss, i), at_or_nan(c.validation_loss, i),
+            at_or_nan(c.learning_rate, i), at_or_nan(c.gradient_norm, i));
   }
 }
 
-void put_samples(const CellRecord& record, RowWriter& out) {
-  for (const SampleRecord& s : record.outcome.samples) {
-    out.row(record.cell.id, s.index, s.text, s.reference, int64_t{s.hit}, s.location,
+/// Rows of samples, after `leading` columns.
+template <typename... Leading>
+void put_samples(const std::vector<SampleRecord>& samples, RowWriter& out,
+                 const Leading&... leading) {
+  for (const SampleRecord& s : samples) {
+    out.row(leading..., s.index, s.text, s.reference, int64_t{s.hit}, s.location,
             int64_t{s.second_hit}, s.tokens, s.nll, s.windows, s.window_nll, s.share);
   }
 }
@@ -112,14 +115,22 @@ Table table_of(const StoreContents& contents, const std::string& table, size_t f
   RowWriter out(result);
   const auto put_each = [&](const auto& records, const auto& put_one) {
     const size_t end = std::min(first + count, records.size());
-    for (size_t i = first; i < end; ++i) put_one(records[i], out);
+    for (size_t i = first; i < end; ++i) put_one(records[i]);
   };
-  const auto put_row = [](const auto& record, RowWriter& to) { put(record, to); };
+  const auto put_row = [&out](const auto& record) { put(record, out); };
   if (table == "cells") put_each(contents.cells, put_row);
   if (table == "fine_tunes") put_each(contents.fine_tunes, put_row);
   if (table == "attempts") put_each(contents.attempts, put_row);
-  if (table == "curves") put_each(contents.fine_tunes, put_curve);
-  if (table == "samples") put_each(contents.cells, put_samples);
+  if (table == "curves") {
+    put_each(contents.fine_tunes, [&out](const FineTuneRecord& record) {
+      put_curve(record.outcome.curve, out, record.fine_tune.id);
+    });
+  }
+  if (table == "samples") {
+    put_each(contents.cells, [&out](const CellRecord& record) {
+      put_samples(record.outcome.samples, out, record.cell.id);
+    });
+  }
   return result;
 }
 
@@ -150,20 +161,14 @@ void for_each_block(const StoreContents& contents, const std::string& table, siz
 Table curve_table(const Curve& curve) {
   Table result = empty_table(columns_after_first("curves"));
   RowWriter out(result);
-  for (size_t i = 0; i < curve.step.size(); ++i) {
-    out.row(curve.step[i], at_or_nan(curve.training_loss, i), at_or_nan(curve.validation_loss, i),
-            at_or_nan(curve.learning_rate, i), at_or_nan(curve.gradient_norm, i));
-  }
+  put_curve(curve, out);
   return result;
 }
 
 Table sample_table(const std::vector<SampleRecord>& samples) {
   Table result = empty_table(columns_after_first("samples"));
   RowWriter out(result);
-  for (const SampleRecord& s : samples) {
-    out.row(s.index, s.text, s.reference, int64_t{s.hit}, s.location, int64_t{s.second_hit},
-            s.tokens, s.nll, s.windows, s.window_nll, s.share);
-  }
+  put_samples(samples, out);
   return result;
 }
 

@@ -24,11 +24,6 @@ std::atomic<int> finalize_exit_code{0};
 
 void leave_now(int) { _exit(finalize_exit_code.load()); }
 
-int environment_number(const char* name, int fallback) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? fallback : std::atoi(text);
-}
-
 /// While one lives, MPI_Init may take so long. A rank that died before its own would otherwise keep
 /// all others waiting for ever, and mpirun with them.
 class StartWatch {
@@ -36,7 +31,7 @@ class StartWatch {
   explicit StartWatch(double patience_seconds) {
     const auto seconds = static_cast<unsigned>(std::ceil(std::max(1.0, patience_seconds)));
     // One of them may be the one that died.
-    const bool speaks = environment_number("OMPI_COMM_WORLD_RANK", 0) < 2;
+    const bool speaks = mpi_environment().rank < 2;
     message_ = speaks ? fmt::format(
                             "ropesweep: not all ranks have come together within {} s: one "
                             "died as it started, or its host is out of reach; nothing is "
@@ -58,7 +53,7 @@ class StartWatch {
  private:
   static void give_up(int) {
     if (!mark_.empty()) static_cast<void>(::open(mark_.c_str(), O_CREAT | O_WRONLY, 0666));
-    if (::write(STDERR_FILENO, message_.data(), message_.size()) < 0) _exit(1);
+    [[maybe_unused]] const ssize_t said = ::write(STDERR_FILENO, message_.data(), message_.size());
     _exit(1);
   }
 
@@ -155,6 +150,11 @@ class OpenMpiChannel : public MpiChannel {
   int rank_ = 0, size_ = 0;
   std::list<Send> sends_, abandoned_;
 };
+
+int environment_number(const char* name, int fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::atoi(text);
+}
 
 }  // namespace
 

@@ -149,13 +149,10 @@ Value defaulted(const Value& value, const Given& given) {
 }
 
 Value end_item(const Value& value, bool last, int line) {
-  if (value.text() != nullptr || value.list() != nullptr) {
-    if (!value.truth()) return Undefined{"an item of an empty list"};
-    return item_of(value, int64_t{last ? -1 : 0}, line);
-  }
-  const List items = items_of(value, line);
-  if (items.empty()) return Undefined{"an item of an empty list"};
-  return last ? items.back() : items.front();
+  const bool has_places = value.text() != nullptr || value.list() != nullptr;
+  const Value items = has_places ? value : Value(items_of(value, line));
+  if (!items.truth()) return Undefined{"an item of an empty list"};
+  return item_of(items, int64_t{last ? -1 : 0}, line);
 }
 
 bool is_number(const Value& value) { return value.integer() != nullptr || value.real() != nullptr; }
